@@ -1,0 +1,810 @@
+# cython: cdivision=True
+"""The hub: all plain TCP sockets of a server behind one epoll descriptor.
+
+`poll(now)` is one turn: it serves ready sockets (receive, read, deliver, send) and returns what needs Python: a
+connection with a control verb or an end, a listener with new sockets, a watched descriptor. Called by the server's
+pump whenever the epoll descriptor is readable, `next_deadline` has come, or `settle` said so. It knows sockets and time;
+it knows no protocol and no subscription.
+
+A turn is limited by the clock (2 ms) and each slice within it by work, and whoever makes work waits for it:
+
+1. What is queued is flushed a few receivers at a time; between them other sockets are served, and whoever was just
+   served is flushed at once. So one message to ten thousand receivers delays nobody's PONG.
+2. A connection whose slice queued a lot is read on only when everything has been flushed (`resuming`).
+3. A connection that sends to a subscriber too far behind is held for at most 10 ms (P-45), then one buffer of it is
+   read whatever the subscriber does.
+4. Closed sockets leave epoll at once; their subscriptions are taken out a few thousand a turn.
+
+epoll events carry slot and generation, never a pointer: an event for a connection that is gone is ignored.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, errno
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from .connection cimport STOP_CLOSED, STOP_CONTROL, STOP_CUT, STOP_DONE, STOP_HELD
+from .receiver cimport Chunk, Receiver
+
+import os
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct sockaddr_storage:
+        unsigned short ss_family
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    ssize_t recv(int fd, void* data, size_t length, int flags)
+    ssize_t send(int fd, const void* data, size_t length, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
+    int setsockopt(int fd, int level, int option, const void* value, socklen_t length)
+    int MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, SOL_SOCKET, SO_KEEPALIVE
+
+cdef extern from "sys/uio.h" nogil:
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "netinet/in.h" nogil:
+    cdef struct in_addr:
+        pass
+    cdef struct in6_addr:
+        pass
+    cdef struct sockaddr_in:
+        unsigned short sin_port
+        in_addr sin_addr
+    cdef struct sockaddr_in6:
+        unsigned short sin6_port
+        in6_addr sin6_addr
+    int IPPROTO_TCP
+    unsigned short ntohs(unsigned short value)
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_NODELAY
+
+cdef extern from "arpa/inet.h" nogil:
+    const char* inet_ntop(int family, const void* address, char* text, socklen_t size)
+
+cdef extern from "sys/epoll.h" nogil:
+    cdef union epoll_data:
+        uint64_t u64
+    cdef struct epoll_event:
+        unsigned int events
+        epoll_data data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
+    unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
+    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
+
+cdef extern from "sys/eventfd.h" nogil:
+    int eventfd(unsigned int start, int flags)
+    int EFD_NONBLOCK, EFD_CLOEXEC
+
+cdef extern from "unistd.h" nogil:
+    ssize_t read(int fd, void* data, size_t length)
+    ssize_t write(int fd, const void* data, size_t length)
+    int close(int fd)
+
+cdef extern from "time.h" nogil:
+    cdef struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec* time)
+    int CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID
+
+cdef enum:
+    BUFFER_BYTES = 256 << 10
+    EVENTS_MAX = 8              # a longer list, cut off by the clock, starves its tail: epoll keeps its order
+    ATTENTION_MAX = 64          # connections handed to Python in one turn
+    ACCEPTS_MAX = 16            # of one listener at a time
+    CLOSES_MAX = 16
+    FLUSH_BATCH = 16
+    IOVECS_MAX = 16
+    SLICE_BYTES = 4 << 20     # queued by one connection before it waits for the flush
+    BACKLOG_BYTES_MAX = 16 << 20  # not yet flushed: above it nothing is read
+    RELEASED_BYTES = 64 << 10   # read of a held publisher whatever its subscribers do
+    SUBSCRIPTIONS_DROPPED = 1024
+    WAKE_SLOT = 0
+
+cdef double TURN_S = 0.002
+cdef double SPIN_S = 60e-6
+cdef double HOLD_S = 0.010
+
+
+cdef inline double _monotonic() noexcept nogil:
+    cdef timespec time
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return time.tv_sec + time.tv_nsec * 1e-9
+
+
+cdef class Watched:
+    """A descriptor that Python serves itself: when it is ready, `owner.attend()` is called with `events` set."""
+
+    def __init__(self, owner, int fd):
+        self.owner = owner
+        self.fd = fd
+
+
+cdef class Listener(Watched):
+    """A listening socket. `accepted` has the new sockets for its owner, who closes each that it does not want."""
+
+    def __init__(self, owner, int fd):
+        self.owner = owner
+        self.fd = fd
+        self.accepted = []
+
+
+cdef class Hub:
+    def __cinit__(self, Turn turn, bint spin=True):
+        self.turn = turn
+        self.spin = spin
+        self.slots = []
+        self.free_slots = []
+        self.attention = []
+        self.resuming = []
+        self.held = []
+        self.dying = []
+        self.spin_history = 0xFFFF
+        self.wake_fd = self.epoll_fd = -1
+        self.buffer = <char*>malloc(BUFFER_BYTES)
+        if self.buffer == NULL:
+            raise MemoryError
+        self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        self.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if self.epoll_fd < 0 or self.wake_fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        self._take_slot(None)
+        if self._register(self.wake_fd, WAKE_SLOT, EPOLLIN) < 0:
+            raise OSError(errno, os.strerror(errno))
+        self.base = 0
+
+    def __dealloc__(self):
+        if self.epoll_fd >= 0:
+            close(self.epoll_fd)
+        if self.wake_fd >= 0:
+            close(self.wake_fd)
+        free(self.buffer)
+        free(self.generations)
+        free(self.timers)
+
+    # ---- what is served
+
+    def add(self, Connection connection, int fd=-1) -> None:
+        """Takes a connection, and its non-blocking socket (-1: it has a transport of its own, which feeds it).
+
+        The hub closes the socket at the end. OSError when epoll refuses it: the socket is then still the caller's."""
+        cdef uint32_t slot = self._take_slot(connection)
+        cdef int one = 1
+        connection.slot = slot
+        connection.generation = self.generations[slot]
+        if fd >= 0:
+            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(int))
+            setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(int))
+            if self._register(fd, slot, EPOLLIN) < 0:
+                self._free_slot(slot)
+                raise OSError(errno, os.strerror(errno))
+            connection.fd = fd
+            connection.interest = EPOLLIN
+        self.schedule(connection)
+
+    def watch(self, Watched watched, *, bint reading=True, bint writing=False) -> None:
+        """Serves a descriptor of Python's from now on, or changes what is waited for."""
+        cdef uint32_t events = (EPOLLIN if reading else 0) | (EPOLLOUT if writing else 0)
+        cdef epoll_event event
+        if watched.slot == 0:
+            watched.slot = self._take_slot(watched)
+            if self._register(watched.fd, watched.slot, events) < 0:
+                self._free_slot(watched.slot)
+                watched.slot = 0
+                raise OSError(errno, os.strerror(errno))
+            return
+        event.events = events
+        event.data.u64 = (<uint64_t>self.generations[watched.slot] << 32) | watched.slot
+        if epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, watched.fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+
+    def unwatch(self, Watched watched) -> None:
+        """Leaves a descriptor alone again; it is the caller's to close."""
+        cdef epoll_event event
+        if watched.slot:
+            epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, watched.fd, &event)
+            self._free_slot(watched.slot)
+            watched.slot = 0
+
+    def schedule(self, Connection connection) -> None:
+        """Looks at a connection's timers again, after Python changed one."""
+        cdef double due = connection.next_due()
+        if due > 0 and (connection.timer_at == 0 or due < connection.timer_at):
+            connection.timer_at = due
+            self._push(due, connection.slot)
+
+    def kick(self) -> None:
+        """Has the pump call `poll` soon: something was queued outside of it."""
+        cdef uint64_t one = 1
+        if self.asleep:
+            self.asleep = False
+            write(self.wake_fd, &one, 8)
+
+    @property
+    def connections(self) -> list:
+        """All that are open."""
+        return [item for item in self.slots if isinstance(item, Connection) and not (<Connection>item).closed]
+
+    @property
+    def held_publishers(self) -> int:
+        return len(self.held)
+
+    @property
+    def next_deadline(self) -> float:
+        """When `poll` has to be called even if no socket is ready; infinity: never."""
+        cdef double due = float("inf")
+        cdef Connection connection
+        if self.timers_count:
+            due = self.timers[0].at
+        if self.held:
+            connection = <Connection>self.held[0]
+            if connection.held_until < due:
+                due = connection.held_until
+        return due
+
+    cdef uint32_t _take_slot(self, object item) except? 0xFFFFFFFF:
+        cdef uint32_t slot
+        cdef uint32_t* grown
+        if self.free_slots:
+            slot = self.free_slots.pop()
+            self.slots[slot] = item
+            return slot
+        slot = <uint32_t>len(self.slots)
+        if slot >= self.generations_room:
+            grown = <uint32_t*>realloc(self.generations, (2 * self.generations_room + 64) * sizeof(uint32_t))
+            if grown == NULL:
+                raise MemoryError
+            self.generations = grown
+            self.generations_room = 2 * self.generations_room + 64
+        self.generations[slot] = 1
+        self.slots.append(item)
+        return slot
+
+    cdef void _free_slot(self, uint32_t slot) noexcept:
+        self.generations[slot] += 1
+        self.slots[slot] = None
+        self.free_slots.append(slot)
+
+    cdef int _register(self, int fd, uint32_t slot, uint32_t events) noexcept:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = (<uint64_t>self.generations[slot] << 32) | slot
+        return epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, fd, &event)
+
+    cdef void _interest(self, Connection connection, uint32_t events) noexcept:
+        cdef epoll_event event
+        if connection.fd < 0 or connection.interest == events:
+            return
+        connection.interest = events
+        event.events = events
+        event.data.u64 = (<uint64_t>connection.generation << 32) | connection.slot
+        epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, connection.fd, &event)
+
+    cdef void _attend(self, Connection connection) noexcept:
+        if not connection.attending:
+            connection.attending = True
+            self.attention.append(connection)
+
+    cdef double _now(self) noexcept:
+        return self.base + _monotonic()
+
+    # ---- a turn
+
+    def poll(self, double now) -> list:
+        """One turn at loop time `now`; everything whose `owner.attend()` is to be called."""
+        cdef double started = _monotonic()
+        cdef double last_work = started
+        cdef double clock = started
+        cdef bint worked = False
+        cdef bint spinning = False
+        cdef bint did
+        cdef list result
+        self.base = now - started
+        self.turn.now = now
+        self.asleep = False
+        self.turns += 1
+        while True:
+            did = self._flush()
+            if self.turn.dirty_first == NULL:
+                self.turn.queued = 0
+                if self._resume():
+                    did = True
+            if self.turn.queued < BACKLOG_BYTES_MAX and self._events():
+                did = True
+            if self._close_some():
+                did = True
+            while self.turn.drained:
+                receiver = self.turn.drained.pop()
+                self._release(<void*>receiver)
+                if self.on_drained is not None:
+                    self.attention.append(self.on_drained)
+            clock = _monotonic()
+            self.turn.now = self.base + clock
+            if self._time():
+                did = True
+            if self.turn.pending > self.turn.pending_bytes_max:
+                self._cut_largest()
+            if did:
+                if spinning:
+                    spinning = False
+                    self.spin_history = (self.spin_history << 1) | 1
+                worked = True
+                last_work = clock
+            if clock - started >= TURN_S or len(self.attention) >= ATTENTION_MAX:
+                break
+            if not did:
+                if not worked or not (spinning or self._should_spin()) or len(self.attention):
+                    break
+                spinning = True
+                if clock - last_work >= SPIN_S:
+                    self.spin_history <<= 1
+                    break
+        self.cut = clock - started >= TURN_S
+        result = self.attention
+        self.attention = []
+        for item in result:
+            if isinstance(item, Connection):
+                (<Connection>item).attending = False
+            else:
+                (<Watched>item).attending = False
+        return result
+
+    def settle(self) -> bool:
+        """After everything was attended to: sends what that queued; whether the next turn is due at once."""
+        cdef bint more
+        self._flush()
+        more = self.cut or self.turn.dirty_first != NULL or len(self.resuming) > 0 or len(self.dying) > 0 \
+            or len(self.turn.closing) > 0 or len(self.turn.drained) > 0 or len(self.attention) > 0
+        self.asleep = not more
+        return more
+
+    cdef bint _should_spin(self) noexcept:
+        """Looking again for a while pays only where it lately found something; else one turn in 64 tries."""
+        cdef uint32_t bits = self.spin_history & 0xFFFF
+        cdef int found = 0
+        if not self.spin:
+            return False
+        while bits:
+            bits &= bits - 1
+            found += 1
+        return found >= 4 or (self.turns & 63) == 0
+
+    cdef bint _events(self) noexcept:
+        """Serves at most EVENTS_MAX sockets."""
+        cdef epoll_event[EVENTS_MAX] events
+        cdef int count = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
+        cdef int i
+        cdef uint32_t slot, what
+        cdef uint64_t number
+        cdef object item
+        cdef Connection connection
+        cdef Watched watched
+        for i in range(count):
+            slot = <uint32_t>events[i].data.u64
+            what = events[i].events
+            if self.generations[slot] != <uint32_t>(events[i].data.u64 >> 32):
+                continue
+            if slot == WAKE_SLOT:
+                read(self.wake_fd, &number, 8)
+                continue
+            item = self.slots[slot]
+            if isinstance(item, Connection):
+                connection = <Connection>item
+                if what & EPOLLOUT:
+                    connection.interest &= ~EPOLLOUT
+                    self._flush_one(connection)
+                    if not connection.interest & EPOLLOUT:
+                        connection.interest |= EPOLLOUT
+                        self._interest(connection, connection.interest & ~EPOLLOUT)
+                if what & (EPOLLIN | EPOLLHUP | EPOLLERR):
+                    if connection.closed:
+                        continue
+                    if connection.held or connection.resuming or connection.control is not None:
+                        if what & (EPOLLHUP | EPOLLERR) and not connection.interest & EPOLLIN:
+                            connection.stop("Client Closed", False)
+                        else:
+                            self._interest(connection, connection.interest & ~EPOLLIN)
+                        continue
+                    self._receive(connection)
+                    if connection.dirty:
+                        self._flush_one(connection)
+            elif isinstance(item, Listener):
+                self._accept(<Listener>item)
+            else:
+                watched = <Watched>item
+                watched.events = what
+                if not watched.attending:
+                    watched.attending = True
+                    self.attention.append(watched)
+        return count > 0
+
+    cdef void _accept(self, Listener listener) noexcept:
+        cdef sockaddr_storage address
+        cdef socklen_t length
+        cdef char[64] text
+        cdef const char* found
+        cdef int fd, port, i
+        for i in range(ACCEPTS_MAX):
+            length = sizeof(sockaddr_storage)
+            fd = accept4(listener.fd, <sockaddr*>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd < 0:
+                if errno == EAGAIN:
+                    break
+                if errno == EINTR or errno == ECONNABORTED or errno == EPERM:
+                    continue
+                listener.error = errno
+                break
+            found = NULL
+            port = 0
+            if address.ss_family == AF_INET:
+                found = inet_ntop(AF_INET, &(<sockaddr_in*>&address).sin_addr, text, 64)
+                port = ntohs((<sockaddr_in*>&address).sin_port)
+            elif address.ss_family == AF_INET6:
+                found = inet_ntop(AF_INET6, &(<sockaddr_in6*>&address).sin6_addr, text, 64)
+                port = ntohs((<sockaddr_in6*>&address).sin6_port)
+            listener.accepted.append((fd, "" if found == NULL else (<bytes>found).decode("ascii"), port))
+        if (listener.accepted or listener.error) and not listener.attending:
+            listener.attending = True
+            self.attention.append(listener)
+
+    # ---- input
+
+    cdef void _receive(self, Connection connection) noexcept:
+        """Takes what a socket has and reads it."""
+        cdef size_t kept = connection.input_end - connection.input_start
+        cdef size_t wanted
+        cdef Py_ssize_t got, used = 0
+        cdef size_t queued = self.turn.queued
+        cdef int stop
+        if connection.input_need > BUFFER_BYTES // 2:
+            # a long payload is collected in place
+            wanted = connection.input_need - kept
+            if wanted > BUFFER_BYTES:
+                wanted = BUFFER_BYTES
+            got = recv(connection.fd, self.buffer, wanted, MSG_DONTWAIT)
+            if got > 0:
+                connection.last_in = self.turn.now
+                if not connection.keep(self.buffer, got):
+                    connection.stop("Internal Client", False)
+                elif kept + got >= connection.input_need:
+                    self._read_kept(connection)
+                return
+        else:
+            if kept:
+                memcpy(self.buffer, connection.input + connection.input_start, kept)
+            got = recv(connection.fd, self.buffer + kept, BUFFER_BYTES - kept, MSG_DONTWAIT)
+            if got > 0:
+                connection.last_in = self.turn.now
+                self.turn.blocker = NULL
+                stop = connection.process(self.buffer, kept + got, &used, SLICE_BYTES)
+                if not connection.keep_rest(self.buffer + used, kept + got - used):
+                    connection.stop("Internal Client", False)
+                self._after(connection, stop, queued)
+                return
+        if got == 0:
+            connection.stop("Client Closed", False)
+        elif errno != EAGAIN and errno != EINTR:
+            connection.stop("Read Error", False)
+
+    cdef void _read_kept(self, Connection connection) noexcept:
+        """Reads input that waited."""
+        cdef size_t kept = connection.input_end - connection.input_start
+        cdef size_t queued = self.turn.queued
+        cdef Py_ssize_t used = 0
+        cdef char* data = connection.input + connection.input_start
+        cdef int stop = STOP_DONE
+        self.turn.blocker = NULL
+        if kept and not connection.closed:
+            stop = connection.process(data, kept, &used, SLICE_BYTES)
+            connection.allowance -= used
+            connection.keep_rest(data + used, kept - used)
+        self._after(connection, stop, queued)
+
+    cdef void _after(self, Connection connection, int stop, size_t queued) noexcept:
+        """What follows from why the reading stopped."""
+        if stop == STOP_CLOSED:
+            return
+        if stop == STOP_CONTROL:
+            self._attend(connection)
+        elif stop == STOP_HELD:
+            self._hold(connection)
+        elif stop == STOP_CUT or self.turn.queued - queued >= SLICE_BYTES:
+            connection.resuming = True
+            self.resuming.append(connection)
+        elif connection.interest & EPOLLIN == 0:
+            self._interest(connection, connection.interest | EPOLLIN)
+        if connection.allowance < 0:
+            connection.allowance = 0
+
+    cdef bint _resume(self) noexcept:
+        """Reads on where a slice ended, one connection at a time in turn."""
+        cdef Connection connection
+        cdef bint did = False
+        while self.resuming and not did:
+            connection = <Connection>self.resuming.pop(0)
+            connection.resuming = False
+            if connection.closed:
+                continue
+            did = True
+            self._read_kept(connection)
+            if connection.dirty:
+                self._flush_one(connection)
+        return did
+
+    def resume(self, Connection connection) -> None:
+        """Reads on after Python has decided what `control` asked for."""
+        connection.resume()
+        if connection.fd >= 0 and not connection.closed and not connection.resuming and not connection.held:
+            self._read_kept(connection)
+        if connection.dirty:
+            self._flush_one(connection)
+
+    # ---- holding publishers (P-45)
+
+    cdef void _hold(self, Connection connection) noexcept:
+        if self.turn.blocker == NULL:
+            return
+        connection.held = True
+        connection.held_by = self.turn.blocker
+        connection.held_until = self.turn.now + HOLD_S
+        connection.stalls += 1
+        self.turn.stalls += 1
+        (<Receiver>self.turn.blocker).waited_for = True
+        self.turn.blocker = NULL
+        self._interest(connection, connection.interest & ~EPOLLIN)
+        self.held.append(connection)
+
+    cdef void _release(self, void* blocker) noexcept:
+        """Lets go of everyone who was held for this receiver."""
+        cdef Connection connection
+        cdef list still = []
+        for item in self.held:
+            connection = <Connection>item
+            if connection.held_by != blocker:
+                still.append(connection)
+                continue
+            connection.held = False
+            connection.held_by = NULL
+            if not connection.closed:
+                connection.resuming = True
+                self.resuming.append(connection)
+        self.held = still
+
+    # ---- output
+
+    cdef bint _flush(self) noexcept:
+        """Sends for at most FLUSH_BATCH receivers, in the order in which they got something."""
+        cdef int i
+        cdef void* first
+        for i in range(FLUSH_BATCH):
+            first = self.turn.dirty_first
+            if first == NULL:
+                return i > 0
+            if isinstance(<object>first, Connection):
+                self._flush_one(<Connection>first)
+            else:
+                self.turn.unmark(<Receiver>first)
+                self.attention.append(<object>first)
+        return True
+
+    cdef void _flush_one(self, Connection connection) noexcept:
+        cdef iovec[IOVECS_MAX] vectors
+        cdef msghdr message
+        cdef Chunk* chunk
+        cdef size_t asked
+        cdef ssize_t sent
+        self.turn.unmark(connection)
+        if connection.fd < 0:
+            self._attend(connection)
+            return
+        if connection.interest & EPOLLOUT:
+            return
+        while connection.first != NULL:
+            chunk = connection.first
+            if chunk.next == NULL:
+                asked = chunk.end - chunk.start
+                sent = send(connection.fd, chunk.data + chunk.start, asked, MSG_DONTWAIT | MSG_NOSIGNAL)
+            else:
+                memset(&message, 0, sizeof(msghdr))
+                message.msg_iov = vectors
+                message.msg_iovlen = 0
+                asked = 0
+                while chunk != NULL and message.msg_iovlen < IOVECS_MAX:
+                    vectors[message.msg_iovlen].iov_base = chunk.data + chunk.start
+                    vectors[message.msg_iovlen].iov_len = chunk.end - chunk.start
+                    asked += chunk.end - chunk.start
+                    message.msg_iovlen += 1
+                    chunk = chunk.next
+                sent = sendmsg(connection.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent > 0:
+                connection.consumed(sent)
+                connection.progressed()
+            elif sent < 0 and errno == EINTR:
+                continue
+            elif sent < 0 and errno != EAGAIN:
+                connection.discard()
+                connection.stop("Write Error", False)
+                break
+            if sent < <ssize_t>asked:
+                self._interest(connection, connection.interest | EPOLLOUT)
+                break
+        if connection.write_deadline() and (connection.timer_at == 0 or connection.write_at < connection.timer_at):
+            connection.timer_at = connection.write_at
+            self._push(connection.write_at, connection.slot)
+
+    cdef void _cut_largest(self) noexcept:
+        """All receivers together have too much pending: the one with the most is cut (P-44)."""
+        cdef Connection connection
+        cdef Connection largest = None
+        for item in self.slots:
+            if isinstance(item, Connection):
+                connection = <Connection>item
+                if not connection.closed and (largest is None or connection.pending_bytes > largest.pending_bytes):
+                    largest = connection
+        if largest is not None:
+            largest.too_slow(NULL)
+
+    # ---- ends
+
+    cdef bint _close_some(self) noexcept:
+        """Unplugs everyone that was closed, then takes out the subscriptions of a few."""
+        cdef Connection connection
+        cdef list closing
+        cdef int i, left = SUBSCRIPTIONS_DROPPED
+        if self.turn.closing:
+            closing = self.turn.closing
+            for i in range(min(CLOSES_MAX, len(closing))):
+                connection = <Connection>closing[i]
+                self._unplug(connection)
+                self.dying.append(connection)
+            del closing[:CLOSES_MAX]
+        elif not self.dying:
+            return False
+        for i in range(CLOSES_MAX):
+            if not self.dying or left <= 0:
+                break
+            connection = <Connection>self.dying[len(self.dying) - 1]
+            left -= <int>min(connection.subs.count, <uint32_t>left) + 8
+            if connection.drop_subs(SUBSCRIPTIONS_DROPPED):
+                self.dying.pop()
+                connection._forget_recent()
+                if connection.slot:
+                    self._free_slot(connection.slot)
+                    connection.slot = 0
+        return True
+
+    cdef void _unplug(self, Connection connection) noexcept:
+        cdef epoll_event event
+        cdef int i
+        if connection.fd >= 0:
+            if connection.flush_first:
+                self._flush_one(connection)
+                # unread input would turn our close into a reset, which takes the last words from the peer
+                for i in range(16):
+                    if recv(connection.fd, self.buffer, BUFFER_BYTES, MSG_DONTWAIT) <= 0:
+                        break
+            epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, connection.fd, &event)
+            close(connection.fd)
+            connection.fd = -1
+            connection.discard()
+        self.turn.unmark(connection)
+        if connection.held:
+            connection.held = False
+            self.held.remove(connection)
+        if connection.waited_for:
+            connection.waited_for = False
+            self.turn.drained.append(connection)
+        self._attend(connection)
+
+    # ---- time
+
+    cdef bint _time(self) noexcept:
+        """Does what is due."""
+        cdef Connection connection
+        cdef Timer timer
+        cdef double due
+        cdef bint did = False
+        while self.held and (<Connection>self.held[0]).held_until <= self.turn.now:
+            connection = <Connection>self.held.pop(0)
+            connection.held = False
+            connection.allowance = RELEASED_BYTES
+            connection.resuming = True
+            self.resuming.append(connection)
+            did = True
+        while self.timers_count and self.timers[0].at <= self.turn.now:
+            timer = self.timers[0]
+            self._pop()
+            if self.generations[timer.slot] == 0 or not isinstance(self.slots[timer.slot], Connection):
+                continue
+            connection = <Connection>self.slots[timer.slot]
+            if connection.generation != timer.generation or connection.timer_at != timer.at:
+                continue
+            connection.timer_at = 0
+            due = connection.on_timer(self.turn.now)
+            if due > 0:
+                connection.timer_at = due
+                self._push(due, timer.slot)
+            did = True
+        return did
+
+    cdef void _push(self, double at, uint32_t slot) noexcept:
+        """Into the heap of timers; a stale entry is recognised when it comes up."""
+        cdef Timer* grown
+        cdef size_t i, parent
+        if self.timers_count == self.timers_room:
+            grown = <Timer*>realloc(self.timers, (2 * self.timers_room + 64) * sizeof(Timer))
+            if grown == NULL:
+                return
+            self.timers = grown
+            self.timers_room = 2 * self.timers_room + 64
+        i = self.timers_count
+        self.timers_count += 1
+        while i:
+            parent = (i - 1) >> 1
+            if self.timers[parent].at <= at:
+                break
+            self.timers[i] = self.timers[parent]
+            i = parent
+        self.timers[i].at = at
+        self.timers[i].slot = slot
+        self.timers[i].generation = self.generations[slot]
+
+    cdef void _pop(self) noexcept:
+        cdef Timer last
+        cdef size_t i = 0, child
+        self.timers_count -= 1
+        last = self.timers[self.timers_count]
+        while True:
+            child = 2 * i + 1
+            if child >= self.timers_count:
+                break
+            if child + 1 < self.timers_count and self.timers[child + 1].at < self.timers[child].at:
+                child += 1
+            if self.timers[child].at >= last.at:
+                break
+            self.timers[i] = self.timers[child]
+            i = child
+        if self.timers_count:
+            self.timers[i] = last
+
+
+cdef class TurnClock:
+    """A trio instrument: the longest pass of the loop, in CPU time of its thread."""
+
+    cdef double since
+    cdef readonly double longest_s
+    cdef double recent_s
+
+    def after_io_wait(self, timeout) -> None:
+        self.since = _thread_time()
+
+    def before_io_wait(self, timeout) -> None:
+        cdef double passed
+        if self.since > 0:
+            passed = _thread_time() - self.since
+            if passed > self.longest_s:
+                self.longest_s = passed
+            if passed > self.recent_s:
+                self.recent_s = passed
+
+    def read_recent_s(self) -> float:
+        """The longest since this was last called."""
+        cdef double recent = self.recent_s
+        self.recent_s = 0
+        return recent
+
+
+cdef double _thread_time() noexcept:
+    cdef timespec time
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return time.tv_sec + time.tv_nsec * 1e-9

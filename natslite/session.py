@@ -1,0 +1,220 @@
+"""One client as Python sees it: what CONNECT means, who it is, why it ended. Rules P-1 to P-9 and P-50 to P-56.
+
+Made by the server for each accepted connection. The engine calls nothing here; the server's pump calls `attend`
+whenever the engine has a control verb, an end or (for a transport of Python's) output. It knows no socket.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from natslite import connect
+from natslite.auth.passwords import Denied
+from natslite.engine.connection import Connection
+from natslite.options import User
+
+if TYPE_CHECKING:
+    from natslite.server import Server
+
+FIRST_PING_S = 2.0
+"""After CONNECT the first PING comes this early, with up to a fifth more, to measure the round trip (P-46)."""
+
+FAULT = "Internal Fault"
+SLOW_PENDING = "Slow Consumer (Pending Bytes)"
+SLOW_WRITE = "Slow Consumer (Write Deadline)"
+
+
+class Transport(Protocol):
+    """A way to the peer that the hub does not serve itself (TLS)."""
+
+    def flush(self) -> None:
+        """Sends what the connection has pending, as far as the peer takes it."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Session:
+    """A client from accept to close."""
+
+    __slots__ = ("address", "connect", "connection", "host", "loopback", "port", "server", "transport", "user")
+
+    def __init__(self, server: Server, connection: Connection, host: str, port: int) -> None:
+        self.server = server
+        self.connection = connection
+        self.host = host
+        self.port = port
+        self.loopback = host.startswith("127.") or host == "::1"
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.connect: connect.Connect | None = None
+        self.user: User | None = None
+        self.transport: Transport | None = None
+
+    def __str__(self) -> str:
+        """As in nats-server's log: address, connection id, and what CONNECT said."""
+        said = self.connect
+        name = ""
+        if said is not None and (said.version or said.lang or said.name):
+            name = f' - "{":".join(part for part in (f"v{said.version}" * bool(said.version), said.lang, said.name) if part)}"'
+        return f"{self.address} - cid:{self.connection.cid}{name}"
+
+    # ---- what the pump calls
+
+    def attend(self) -> None:
+        """Does what the engine stopped for."""
+        connection = self.connection
+        try:
+            while connection.control is not None:
+                if not self._decide(connection.control):
+                    return  # a task of its own goes on with it
+                self.server.hub.resume(connection)
+            if self.transport is not None and not connection.is_closed:
+                self.transport.flush()
+        except Exception as fault:
+            self.server.report_fault(f"{self}", fault)
+            connection.close(FAULT, flush=False)
+        if connection.is_closed and self.server.forget(self):
+            self._ended()
+
+    def _decide(self, line: bytes) -> bool:
+        """Handles a control verb; False when the answer comes later."""
+        connection = self.connection
+        if not connection.control_is_connect:
+            try:
+                msgspec.json.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self._bad_arguments(b"INFO takes a JSON object: INFO {}")
+            return True
+        try:
+            said = connect.decode(line, self.connect)
+        except connect.ConnectError as error:
+            self._bad_arguments(f"CONNECT {error}".replace("'", '"').encode())
+            return True
+        if connection.connected:
+            connection.drop_subscriptions()
+        self.connect = said
+        if said.account or said.new_account:
+            self._deny()
+            return True
+        if self.server.options.auth_required:
+            verdict = self.server.authenticator.check_nowait(said)
+            if verdict is None:
+                self.server.start_soon(self._authenticate, said)
+                return False
+            self._authenticated(said, verdict)
+        else:
+            self._accept(said)
+        return True
+
+    async def _authenticate(self, said: connect.Connect) -> None:
+        """A password hash is checked in a thread: it takes longer than the loop may stop."""
+        verdict = await self.server.authenticator.check(said)
+        if not self.connection.is_closed:
+            self._authenticated(said, verdict)
+            self.server.hub.resume(self.connection)
+            self.server.hub.kick()
+            self.attend()
+
+    def _authenticated(self, said: connect.Connect, verdict: User | Denied) -> None:
+        if isinstance(verdict, Denied):
+            self._deny()
+        else:
+            self.user = verdict
+            self._accept(said)
+
+    def _deny(self) -> None:
+        label = ""
+        said = self.connect
+        if said is not None:
+            if said.user:
+                label = f' - User "{said.user}"'
+            elif said.auth_token:
+                label = ' - Token "[REDACTED]"'
+        self.server.log.error(f"{self} - authentication error{label}")
+        self.connection.close("Authentication Failure", error=b"Authorization Violation")
+
+    def _accept(self, said: connect.Connect) -> None:
+        connection = self.connection
+        headers = said.headers
+        if said.protocol not in (0, 1):
+            connection.close("Bad Client Protocol Version", error=b"invalid client protocol")
+            return
+        if said.no_responders and not headers:
+            connection.close("No Responders Requires Headers", error=b"no responders requires headers support")
+            return
+        if not connection.trusted:
+            self.server.trusted(self)
+        connection.set_permissions(self.server.permissions_of(self.user))
+        interval = self.server.options.ping_interval_s
+        connection.accept(
+            verbose=said.verbose,
+            pedantic=said.pedantic,
+            echo=said.echo,
+            headers=headers,
+            no_responders=said.no_responders,
+            after_ping=self.server.info_bytes(self, after_connect=True) if said.protocol == 1 else None,
+            first_ping_s=min(interval, FIRST_PING_S) * (1 + random.random() / 5),
+        )
+        self.server.hub.schedule(connection)
+
+    def _bad_arguments(self, text: bytes) -> None:
+        """A person is told and stays; a client is closed without a word (P-14, P-51)."""
+        if self.connection.connected:
+            self.connection.close("Protocol Violation")
+        else:
+            self.connection.error(text)
+
+    def _ended(self) -> None:
+        log = self.server.log
+        connection = self.connection
+        reason = connection.reason
+        if self.transport is not None:
+            self.transport.close()
+        if reason in (SLOW_PENDING, SLOW_WRITE):
+            subject, lost = connection.lost
+            options = self.server.options
+            limit = (
+                f"MaxPending of {options.pending_bytes_max} Exceeded"
+                if reason == SLOW_PENDING
+                else f"WriteDeadline of {options.write_deadline_s:g}s exceeded with {lost} total bytes."
+            )
+            at = f', "{subject.decode(errors="replace")}" was too much' if subject else ""
+            log.notice(f"{self} - Slow Consumer Detected: {limit}{at}; {lost} bytes lost")
+        if log.debug_on:
+            log.debug(f"{self} - Client connection closed: {reason}")
+
+
+class Tracer:
+    """Writes what a connection says and hears to the log, as `-V` asks. Secrets are left out."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def incoming(self, verb: bytes, arguments: bytes) -> None:
+        text = connect.redacted(arguments) if verb == b"CONNECT" else arguments.decode(errors="replace")
+        blank = " " if text else ""
+        self._write(f"<<- [{verb.decode()}{blank}{text}]")
+
+    def payload(self, body: bytes) -> None:
+        self._write(f"<<- MSG_PAYLOAD: [{_quoted(body)}]")
+
+    def outgoing(self, frame: bytes) -> None:
+        line, _, rest = frame.partition(b"\r\n")
+        self._write(f"->> [{line.decode(errors='replace').rstrip()}]")
+        if line.startswith((b"MSG ", b"HMSG ")):
+            self._write(f"->> MSG_PAYLOAD: [{_quoted(rest[:-2])}]")
+
+    def expired(self, sid: bytes) -> None:
+        self._write(f"<-> [DELSUB {sid.decode(errors='replace')}]")
+
+    def _write(self, text: str) -> None:
+        self.session.server.log.trace(f"{self.session} - {text}")
+
+
+def _quoted(data: bytes) -> str:
+    return '"' + data.decode(errors="backslashreplace").replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
