@@ -21,7 +21,7 @@ import platform
 import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ import trio
 
 from natslite import __version__, ids, tls
 from natslite.auth.passwords import Authenticator
+from natslite.client import Client
 from natslite.engine.connection import Connection, Limits
 from natslite.engine.hub import Hub, Listener, TurnClock
 from natslite.engine.permissions import Permissions as EnginePermissions
@@ -36,11 +37,15 @@ from natslite.engine.receiver import Turn
 from natslite.engine.sublist import Sublist
 from natslite.log import Log, Silent
 from natslite.options import NATS_VERSION, Options, Permissions, User
+from natslite.service import Service, ServicePort, load
 from natslite.session import Session, Tracer
 from natslite.stats import Stats
 
 API_LEVEL = 5
 """JetStream API level that INFO names, also without JetStream (P-4)."""
+
+GLOBAL_ACCOUNT = "$G"
+"""The account of everyone while there are no others."""
 
 UNTRUSTED_MAX = 1024
 """Connections that have not yet authenticated; more wait in the listen backlog (P-53)."""
@@ -94,7 +99,7 @@ class Server:
         self.id = ids.server_id()
         self.name = options.server_name or self.id
         self.version = NATS_VERSION
-        self.started = datetime.now(timezone.utc)
+        self.started = datetime.now(UTC)
         self.host = ""
         self.port = 0
         self.addresses: list[tuple[str, int]] = []
@@ -119,6 +124,7 @@ class Server:
         )
         self._tasks = tasks
         self._tls_context = tls.server_context(options.tls) if options.tls is not None else None
+        self._tls_timeout_s = options.tls.timeout_s if options.tls is not None else 0.0
         self._sessions: dict[int, Session] = {}
         self._untrusted = 0
         self._acceptors: list[_Acceptor] = []
@@ -128,8 +134,23 @@ class Server:
         self._xkey = ids.xkey()
         self._info_parts: tuple[bytes, bytes, bytes] | None = None
         self._none_left = trio.Event()
+        self._services: list[Service] = []
+        self._ports: dict[str, ServicePort] = {}
 
     # ---- what others ask
+
+    async def connect(self) -> Client:
+        """A client inside this process (natslite.client)."""
+        await trio.lowlevel.checkpoint()
+        return Client(self)
+
+    def port_for_account(self, account: str) -> ServicePort:
+        """What a service uses in an account. KeyError: there is no such account."""
+        if account != GLOBAL_ACCOUNT:
+            raise KeyError(account)
+        if account not in self._ports:
+            self._ports[account] = ServicePort(self, account)
+        return self._ports[account]
 
     def info(self) -> dict[str, Any]:
         """The INFO of this server, without what is of one client (P-2, P-4)."""
@@ -153,6 +174,8 @@ class Server:
         info["max_payload"] = options.payload_bytes_max
         if self.lame:
             info["ldm"] = True
+        for service in self._services:
+            info.update(service.info())
         info["api_lvl"] = API_LEVEL
         info["xkey"] = self._xkey
         info["natslite"] = __version__
@@ -209,7 +232,7 @@ class Server:
                 from natslite.transport import TlsTransport
 
                 self.hub.add(connection)
-                session.transport = TlsTransport(self.hub, session, fd, self._tls_context, self.options.tls)
+                session.transport = TlsTransport(self.hub, session, fd, self._tls_context, self._tls_timeout_s)
             else:
                 self.hub.add(connection, fd)
         except OSError as error:
@@ -290,6 +313,8 @@ class Server:
         while True:
             for item in hub.poll(trio.current_time()):
                 item.owner.attend()
+            for port in self._ports.values():
+                port.after_turn()
             if hub.settle():
                 await trio.lowlevel.checkpoint()
             else:
@@ -393,20 +418,27 @@ async def open_server(
         server = Server(options, log or Silent(), tasks)
         server._listen()
         try:
-            if before_listen is not None:
-                await before_listen(server)
             trio.lowlevel.add_instrument(server.clock)
             tasks.start_soon(server._pump)
-            server._start_accepting()
-            server.log.notice("Server is ready")
-            yield server
+            async with trio.open_nursery() as services:
+                for name in options.services:
+                    service = load(name, options)
+                    await services.start(service.run, server.port_for_account)
+                    server._services.append(service)
+                if before_listen is not None:
+                    await before_listen(server)
+                server._start_accepting()
+                server.log.notice("Server is ready")
+                try:
+                    yield server
+                finally:
+                    with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLOSE_DEADLINE_S):
+                        await server._close_all()
+                    services.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLOSE_DEADLINE_S):
-                await server._close_all()
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(server.clock)
-            for acceptor in server._acceptors:
-                acceptor.socket.close()
+            server._stop_accepting()
             tasks.cancel_scope.cancel()
     if server.faults:
         raise ExceptionGroup("faults of the server", server.faults)

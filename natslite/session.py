@@ -34,13 +34,30 @@ class Transport(Protocol):
         """Sends what the connection has pending, as far as the peer takes it."""
         ...
 
-    def close(self) -> None: ...
+    def go_on(self) -> None:
+        """Reads on, after a control verb that took its time."""
+        ...
+
+    def close(self) -> None:
+        """The connection has ended."""
+        ...
 
 
 class Session:
     """A client from accept to close."""
 
-    __slots__ = ("address", "connect", "connection", "host", "loopback", "port", "server", "transport", "user")
+    __slots__ = (
+        "address",
+        "connect",
+        "connection",
+        "deciding",
+        "host",
+        "loopback",
+        "port",
+        "server",
+        "transport",
+        "user",
+    )
 
     def __init__(self, server: Server, connection: Connection, host: str, port: int) -> None:
         self.server = server
@@ -52,13 +69,15 @@ class Session:
         self.connect: connect.Connect | None = None
         self.user: User | None = None
         self.transport: Transport | None = None
+        self.deciding = False
 
     def __str__(self) -> str:
         """As in nats-server's log: address, connection id, and what CONNECT said."""
         said = self.connect
         name = ""
         if said is not None and (said.version or said.lang or said.name):
-            name = f' - "{":".join(part for part in (f"v{said.version}" * bool(said.version), said.lang, said.name) if part)}"'
+            version = f"v{said.version}" if said.version else ""
+            name = f' - "{":".join(part for part in (version, said.lang, said.name) if part)}"'
         return f"{self.address} - cid:{self.connection.cid}{name}"
 
     # ---- what the pump calls
@@ -67,9 +86,10 @@ class Session:
         """Does what the engine stopped for."""
         connection = self.connection
         try:
-            while connection.control is not None:
+            while connection.control is not None and not self.deciding:
                 if not self._decide(connection.control):
-                    return  # a task of its own goes on with it
+                    self.deciding = True  # a task of its own goes on with it
+                    break
                 self.server.hub.resume(connection)
             if self.transport is not None and not connection.is_closed:
                 self.transport.flush()
@@ -112,11 +132,14 @@ class Session:
     async def _authenticate(self, said: connect.Connect) -> None:
         """A password hash is checked in a thread: it takes longer than the loop may stop."""
         verdict = await self.server.authenticator.check(said)
+        self.deciding = False
         if not self.connection.is_closed:
             self._authenticated(said, verdict)
             self.server.hub.resume(self.connection)
             self.server.hub.kick()
             self.attend()
+            if self.transport is not None:
+                self.transport.go_on()
 
     def _authenticated(self, said: connect.Connect, verdict: User | Denied) -> None:
         if isinstance(verdict, Denied):
@@ -216,5 +239,3 @@ class Tracer:
 
 def _quoted(data: bytes) -> str:
     return '"' + data.decode(errors="backslashreplace").replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-

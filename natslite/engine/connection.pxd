@@ -74,6 +74,7 @@ cdef class Connection(Outbound):
     cdef uint32_t interest          # epoll events asked for
     cdef bint attending             # in the list of those that need Python
     cdef bint resuming              # has input that waits for its next slice
+    cdef readonly bint should_wait  # what `feed` read went to a subscriber that is too far behind
     cdef bint held
     cdef bint released              # took its deadline of being held: may be read whatever its subscribers do
     cdef Py_ssize_t allowance       # bytes that may still be read so

@@ -107,8 +107,11 @@ cdef class Connection(Outbound):
     # ---- what its owner calls
 
     def feed(self, data: bytes) -> None:
-        """Takes bytes from the client. Reading stops at a verb that Python decides, and at a close."""
+        """Takes bytes from the client. Reading stops at a verb that Python decides, and at a close.
+
+        `should_wait` then says whether a subscriber is too far behind: a transport holds its client for it (P-45)."""
         cdef const unsigned char[::1] view = data
+        self.should_wait = False
         self.last_in = self.turn.now
         if self.closed or len(view) == 0:
             return
@@ -135,10 +138,11 @@ cdef class Connection(Outbound):
         cdef int stop = STOP_CUT
         while stop == STOP_CUT or stop == STOP_HELD:
             part = 0
-            self.turn.queued = 0
             self.turn.blocker = NULL
             stop = self.process(data + used, length - used, &part, 1 << 20)
             used += part
+            if stop == STOP_HELD:
+                self.should_wait = True
         if not self.keep_rest(data + used, length - used):
             self.stop(NO_MEMORY, False)
 
@@ -220,6 +224,7 @@ cdef class Connection(Outbound):
 
     cdef bint keep_rest(self, const char* data, size_t length) noexcept:
         """Keeps what `process` left, as far as it matters; `data` may be part of what is kept already."""
+        cdef char* grown
         if self.keep_max and length > self.keep_max:
             length = self.keep_max
         if length == 0 or self.closed:
@@ -230,6 +235,13 @@ cdef class Connection(Outbound):
         if self.input != NULL and self.input <= data < self.input + self.input_room:
             self.input_start = data - self.input
             self.input_end = self.input_start + length
+            if self.input_room > 4096 and length < self.input_room // 4:
+                memmove(self.input, data, length)
+                self.input_start = 0
+                self.input_end = self.input_room = length
+                grown = <char*>realloc(self.input, length)
+                if grown != NULL:
+                    self.input = grown
             return True
         self.input_start = self.input_end = 0
         return self.keep(data, length)

@@ -37,7 +37,7 @@ cdef class Hub:
     cdef size_t timers_count
     cdef size_t timers_room
     cdef bint spin
-    cdef public object on_drained   # attended to when a receiver that somebody waited for has room again
+    cdef readonly uint64_t drained_count    # receivers that somebody waited for and that have room again
     cdef uint32_t spin_history
     cdef uint32_t turns
     cdef bint cut                   # the last turn ended by the clock

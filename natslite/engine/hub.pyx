@@ -208,6 +208,17 @@ cdef class Hub:
         if epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, watched.fd, &event) < 0:
             raise OSError(errno, os.strerror(errno))
 
+    def again(self, Watched watched) -> None:
+        """Has `owner.attend()` called in the next turn, ready or not."""
+        if not watched.attending:
+            watched.attending = True
+            self.attention.append(watched)
+
+    @property
+    def backlogged(self) -> bool:
+        """Whether enough is queued for now: whoever reads should let the hub flush first."""
+        return self.turn.queued >= SLICE_BYTES
+
     def unwatch(self, Watched watched) -> None:
         """Leaves a descriptor alone again; it is the caller's to close."""
         cdef epoll_event event
@@ -326,8 +337,7 @@ cdef class Hub:
             while self.turn.drained:
                 receiver = self.turn.drained.pop()
                 self._release(<void*>receiver)
-                if self.on_drained is not None:
-                    self.attention.append(self.on_drained)
+                self.drained_count += 1
             clock = _monotonic()
             self.turn.now = self.base + clock
             if self._time():
@@ -355,7 +365,7 @@ cdef class Hub:
         for item in result:
             if isinstance(item, Connection):
                 (<Connection>item).attending = False
-            else:
+            elif isinstance(item, Watched):
                 (<Watched>item).attending = False
         return result
 

@@ -75,6 +75,7 @@ cdef class Sublist:
     cdef Node** stack_nodes
     cdef uint32_t* stack_levels
     cdef bytearray path
+    cdef public list changes    # patterns of each insert and remove, while it is not None
 
     cdef Subscription* insert(self, Receiver receiver, const char* subject, Py_ssize_t subject_len,
                               const char* queue, Py_ssize_t queue_len,
@@ -91,6 +92,7 @@ cdef class Sublist:
     cdef Group* _group(self, const char* name, Py_ssize_t length) noexcept
     cdef void _drop_group(self, Group* group) noexcept
     cdef void _touch(self, Node* node) noexcept
+    cdef Py_ssize_t _pattern(self, Node* node) noexcept
     cdef int _match(self, Py_ssize_t tokens) noexcept
     cdef int _collect(self, Node* node) noexcept
     cdef int _arrange(self) noexcept

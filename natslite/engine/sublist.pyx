@@ -331,10 +331,16 @@ cdef class Sublist:
         """Makes every cached result stale that the subscriptions of this node are part of, or should be."""
         cdef Node* top
         cdef Py_ssize_t length = 0
-        cdef Node* at = node
         cdef char* path
         cdef uint32_t hash
         cdef Link* item
+        if self.changes is not None:
+            length = self._pattern(node)
+            try:
+                path = self.path
+                self.changes.append(path[:length])
+            except MemoryError:
+                pass
         if node.link.flags & NODE_WILD:
             top = node
             while top.parent != &self.root:
@@ -346,23 +352,11 @@ cdef class Sublist:
             return
         if self.cache.count == 0:
             return
-        while at != &self.root:
-            length += at.link.length + 1
-            at = at.parent
-        length -= 1
-        if length > len(self.path):
-            self.path.extend(bytes(length))
+        length = self._pattern(node)
+        if length < 0:
+            self.generation += 1
+            return
         path = self.path
-        at = node
-        cdef Py_ssize_t end = length
-        while True:
-            end -= at.link.length
-            memcpy(path + end, at.token, at.link.length)
-            at = at.parent
-            if at == &self.root:
-                break
-            end -= 1
-            path[end] = b'.'
         hash = hash_bytes(path, length, self.seed)
         item = table_chain(&self.cache, hash)[0]
         while item != NULL:
@@ -371,6 +365,32 @@ cdef class Sublist:
                 self._kill(<Result*>item)
                 return
             item = item.next
+
+    cdef Py_ssize_t _pattern(self, Node* node) noexcept:
+        """Writes the pattern of a node into `path`; its length, -1 without memory."""
+        cdef Py_ssize_t length = -1
+        cdef Py_ssize_t end
+        cdef Node* at = node
+        cdef char* path
+        while at != &self.root:
+            length += at.link.length + 1
+            at = at.parent
+        if length > len(self.path):
+            try:
+                self.path.extend(bytes(length))
+            except MemoryError:
+                return -1
+        path = self.path
+        end = length
+        at = node
+        while True:
+            end -= at.link.length
+            memcpy(path + end, at.token, at.link.length)
+            at = at.parent
+            if at == &self.root:
+                return length
+            end -= 1
+            path[end] = b'.'
 
     # ---- matching
 
