@@ -414,6 +414,7 @@ async def open_server(
     each cost one client, are raised as an ExceptionGroup at the end of the block, so that no test passes over one.
     """
     options = msgspec.structs.replace(options or Options(), **changes)
+    failure: Exception | None = None
     async with trio.open_nursery() as tasks:
         server = Server(options, log or Silent(), tasks)
         server._listen()
@@ -431,6 +432,8 @@ async def open_server(
                 server.log.notice("Server is ready")
                 try:
                     yield server
+                except Exception as error:
+                    failure = error  # raised as it is, below: not wrapped in the groups of these nurseries
                 finally:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLOSE_DEADLINE_S):
                         await server._close_all()
@@ -440,6 +443,8 @@ async def open_server(
                 trio.lowlevel.remove_instrument(server.clock)
             server._stop_accepting()
             tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     if server.faults:
         raise ExceptionGroup("faults of the server", server.faults)
 
