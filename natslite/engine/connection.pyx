@@ -12,6 +12,8 @@ Invariants: nothing is closed in the middle of a message: `stop` marks, and the 
 closed connection delivers nothing more, even while its subscriptions are still being taken out.
 """
 
+cimport cython
+
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
@@ -76,6 +78,7 @@ cdef class Limits:
         self.write_deadline_s = write_deadline_s
 
 
+@cython.no_gc_clear
 cdef class Connection(Outbound):
     def __init__(self, Turn turn, Sublist sublist, Limits limits, uint64_t cid, *, bint trusted=True):
         """`trusted` False: only CONNECT is understood until `accept` (P-50)."""

@@ -18,6 +18,8 @@ A turn is limited by the clock (2 ms) and each slice within it by work, and whoe
 epoll events carry slot and generation, never a pointer: an event for a connection that is gone is ignored.
 """
 
+cimport cython
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, errno
 from libc.stdlib cimport free, malloc, realloc
@@ -139,6 +141,7 @@ cdef class Listener(Watched):
         self.accepted = []
 
 
+@cython.no_gc_clear
 cdef class Hub:
     def __cinit__(self, Turn turn, bint spin=True):
         self.turn = turn

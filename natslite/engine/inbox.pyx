@@ -9,6 +9,8 @@ Bounded: above three quarters of `bytes_max` it holds its publishers like a slow
 fit is not taken, and its reply subject, if it has one, is put into `unanswered`, so that the owner can say so.
 """
 
+cimport cython
+
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
@@ -21,6 +23,7 @@ cdef enum:
     KEPT_BYTES = 64 << 10   # buffer that an empty inbox keeps
 
 
+@cython.no_gc_clear
 cdef class Inbox(Receiver):
     def __init__(self, Turn turn, Sublist sublist, owner, *, size_t bytes_max=64 << 20):
         self.turn = turn

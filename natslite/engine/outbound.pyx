@@ -6,6 +6,8 @@ socket and no verb that a client sends. Chunks come from the turn and go back wh
 holds no memory for output.
 """
 
+cimport cython
+
 from libc.string cimport memcpy
 
 from .receiver cimport SID_ROOM, SUB_FILTERED
@@ -18,6 +20,7 @@ cdef enum:
 cdef double EXEMPT_AFTER_S = 0.1    # a receiver that took nothing for this long holds nobody (P-45)
 
 
+@cython.no_gc_clear
 cdef class Outbound(Receiver):
     def __dealloc__(self):
         self.discard()

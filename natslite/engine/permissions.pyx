@@ -8,6 +8,8 @@ An entry is matched the way a subscription is: the subject asked about is taken 
 tokens (P-62). Entries may name a queue pattern behind the subject (P-64).
 """
 
+cimport cython
+
 from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp
 
@@ -16,6 +18,7 @@ from .receiver cimport Subscription
 from .table cimport table_any, table_insert, table_remove
 
 
+@cython.no_gc_clear
 cdef class Patterns(Receiver):
     """A set of subject patterns, some with a queue pattern."""
 
@@ -98,6 +101,7 @@ cdef bint _queue_matches(const char* pattern, Py_ssize_t pattern_len, const char
         length -= token + 1
 
 
+@cython.no_gc_clear
 cdef class Permissions:
     def __init__(self, *, publish_allow=(), publish_deny=(), subscribe_allow=(), subscribe_deny=(),
                  Py_ssize_t responses_max=0, double responses_expire_s=120.0):

@@ -7,9 +7,14 @@ one process.
 
 Called by every other engine module; knows no subject, no protocol and no socket.
 
+Classes that hold C pointers to others are `no_gc_clear`: the collector must not null a field that C code of another
+object still needs; the Python objects of a cycle (lists, sessions) are cleared instead.
+
 Invariants: a receiver is in the dirty list at most once and never after it is gone; a subscription that ended in the
 middle of a fan-out is freed only after it (`expired_subs`).
 """
+
+cimport cython
 
 from libc.stdlib cimport free, malloc, realloc
 
@@ -18,6 +23,7 @@ cdef enum:
     FREE_CHUNK_BYTES_MAX = 16 << 20  # kept for reuse by one server
 
 
+@cython.no_gc_clear
 cdef class Turn:
     def __cinit__(self):
         cdef int i
@@ -124,6 +130,7 @@ cdef class Turn:
         return 0
 
 
+@cython.no_gc_clear
 cdef class Receiver:
     """Base of whatever a message can be delivered to."""
 

@@ -18,6 +18,8 @@ cleared. A result must not be used after the turn's subscriptions changed: `is_f
 uncached subject lives until the next `resolve`.
 """
 
+cimport cython
+
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.stdint cimport uint16_t
 from libc.string cimport memchr, memcmp, memcpy
@@ -87,6 +89,7 @@ cdef inline bint _used_once(const char* subject, Py_ssize_t length) noexcept nog
     return subject[0] == b'$' and memcmp(subject, <const char*>b"$JS.ACK.", 8) == 0
 
 
+@cython.no_gc_clear
 cdef class Sublist:
     def __cinit__(self, uint64_t seed=0x243F6A8885A308D3, size_t cache_bytes_max=CACHE_BYTES_MAX):
         self.seed = seed
