@@ -40,6 +40,9 @@ class Hub:
     @property
     def next_deadline(self) -> float: ...
 
+def tune_process() -> None:
+    """Sets the C allocator up for a server."""
+
 class TurnClock(Instrument):
     """A trio instrument: the longest pass of the loop, in CPU time of its thread."""
 
