@@ -6,6 +6,7 @@ counted the same way, only nothing is encoded. Of the server it knows the hub, t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -195,10 +196,8 @@ class Client:
         async for message in replies:
             waiting = self._requests.get(message.subject)
             if waiting is not None:
-                try:
+                with contextlib.suppress(trio.WouldBlock):  # a second answer
                     waiting.send_nowait(message)
-                except trio.WouldBlock:
-                    pass  # a second answer
 
     def close(self) -> None:
         """Ends all subscriptions. Twice is fine."""

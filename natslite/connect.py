@@ -77,7 +77,7 @@ def decode(line: bytes, previous: Connect | None = None) -> Connect:
     return Connect(**fields)
 
 
-_SECRET = re.compile(r'("(?:%s)"\s*:\s*")(?:[^"\\]|\\.)*(")' % "|".join(SECRETS), re.IGNORECASE)
+_SECRET = re.compile(r'("(?:' + "|".join(SECRETS) + r')"\s*:\s*")(?:[^"\\]|\\.)*(")', re.IGNORECASE)
 
 
 def redacted(line: bytes) -> str:
