@@ -42,7 +42,12 @@ class Connect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _FIELDS = {field.encode_name: field.name for field in msgspec.structs.fields(Connect)}
 _TYPES: dict[str, type] = {field.encode_name: field.type for field in msgspec.structs.fields(Connect)}
 _WANTED = {bool: "true or false", int: "a number", str: "a string"}
-_decode = msgspec.json.Decoder(dict[str, Any])
+_decode = msgspec.json.Decoder(dict[str, Any] | None)
+
+
+_LONE_SURROGATE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 
 
 class ConnectError(ValueError):
@@ -57,12 +62,13 @@ def decode(line: bytes, previous: Connect | None = None) -> Connect:
         said = _decode.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
-            # Go's decoder replaces bytes that are no UTF-8 instead of refusing them
-            said = _decode.decode(line.decode("utf-8", errors="replace").encode())
+            # bytes and escapes that are no text are replaced, not refused
+            text = _LONE_SURROGATE.sub(r"\\ufffd", line.decode("utf-8", errors="replace"))
+            said = _decode.decode(text)
         except (msgspec.DecodeError, UnicodeError):
             raise ConnectError("takes a JSON object: CONNECT {}") from None
     fields: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in (said or {}).items():
         known = key if key in _TYPES else key.lower()
         wanted = _TYPES.get(known)
         if wanted is None or value is None:

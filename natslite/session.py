@@ -104,7 +104,7 @@ class Session:
         connection = self.connection
         if not connection.control_is_connect:
             try:
-                msgspec.json.decode(line)
+                msgspec.json.decode(line, type=dict | None)
             except (msgspec.DecodeError, UnicodeDecodeError):
                 self._bad_arguments(b"INFO takes a JSON object: INFO {}")
             return True

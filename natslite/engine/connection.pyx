@@ -157,7 +157,7 @@ cdef class Connection(Outbound):
         self.echo = echo
         self.headers = headers
         self.no_responders = no_responders
-        self.after_ping = after_ping
+        self.after_ping = None if self.pinged else after_ping
         self.connected = self.trusted = True
         self.deadline_at = 0
         if first_ping_s > 0:
@@ -354,9 +354,11 @@ cdef class Connection(Outbound):
             self._trace_in(_NAMES[<int>command.verb], command.arg, 0 if command.verb == PING else command.arg_len)
         if command.verb == PING:
             self.put(b"PONG\r\n", 6)
-            if self.after_ping is not None and self.connected:
-                self.send(self.after_ping)
-                self.after_ping = None
+            if self.connected and not self.pinged:
+                self.pinged = True
+                if self.after_ping is not None:
+                    self.send(self.after_ping)
+                    self.after_ping = None
         elif command.verb == PONG:
             self.pings_outstanding = 0
             self.rtt_s = self.turn.now - self.ping_sent_at
@@ -365,7 +367,10 @@ cdef class Connection(Outbound):
         elif command.verb == ERR:
             self.stop(CLIENT_CLOSED, True)
         elif command.verb == HMSG:
-            self._bad_arguments(command)
+            if self.connected:
+                self.fail(b"Unknown Protocol Operation", PROTOCOL_VIOLATION)
+            else:
+                self._bad_arguments(command)
         return command.line_len
 
     cdef int _control(self, Command* command) noexcept:
@@ -414,6 +419,9 @@ cdef class Connection(Outbound):
         if total > self.limits.payload_bytes_max:
             self.fail(b"Maximum Payload Violation", PAYLOAD_EXCEEDED)
             return 0
+        if self.pedantic and not self.judged and not is_valid_subject(command.word[0], command.word_len[0], True):
+            self._quote(b"-ERR 'Invalid Publish Subject", NULL, 0, b"'\r\n")
+        self.judged = False
         message.tail = NULL
         if length < end + 2:
             if length > end and not self.connected and data[end] == b'\n':
@@ -423,6 +431,7 @@ cdef class Connection(Outbound):
                 return 0
             else:
                 self.input_need = end + 2
+                self.judged = True
                 return MORE
         elif data[end] == b'\r' and data[end + 1] == b'\n':
             at[0] += end + 2
@@ -476,12 +485,10 @@ cdef class Connection(Outbound):
         if not allowed and not self._may_answer(message.subject, message.subject_len):
             self._quote(b"-ERR 'Permissions Violation for Publish to \"", message.subject, message.subject_len, b"\"'\r\n")
             return GO_ON
-        if message.reply_len > 4 and _reserved_reply(message.reply, message.reply_len):
+        if message.reply_len >= 4 and _reserved_reply(message.reply, message.reply_len):
             self._quote(b"-ERR 'Permissions Violation for Publish with Reply of \"", message.reply, message.reply_len,
                         b"\"'\r\n")
             return GO_ON
-        if self.pedantic and not is_valid_subject(message.subject, message.subject_len, True):
-            self._quote(b"-ERR 'Invalid Publish Subject", NULL, 0, b"'\r\n")
         if self.verbose:
             self.put(b"+OK\r\n", 5)
         taken = 0
@@ -826,13 +833,14 @@ cdef inline Py_ssize_t _length(const char* text) noexcept:
 
 cdef bint _reserved_subject(const char* subject, Py_ssize_t length) noexcept:
     """Subjects that only servers publish to (P-26)."""
-    return (length >= 5 and memcmp(subject, <const char*>b"_GR_.", 5) == 0) \
-        or (length >= 4 and memcmp(subject, <const char*>b"$GR.", 4) == 0) \
+    return (length > 5 and memcmp(subject, <const char*>b"_GR_.", 5) == 0) \
+        or (length > 4 and memcmp(subject, <const char*>b"$GR.", 4) == 0) \
         or (length >= 5 and memcmp(subject, <const char*>b"$NRG.", 5) == 0)
 
 
 cdef bint _reserved_reply(const char* reply, Py_ssize_t length) noexcept:
-    """Replies that only servers send (P-27): a prefix with something behind it."""
-    return (length > 4 and memcmp(reply, <const char*>b"_R_.", 4) == 0) \
+    """Replies that only servers send (P-27)."""
+    return memcmp(reply, <const char*>b"_R_.", 4) == 0 \
         or (length > 8 and memcmp(reply, <const char*>b"$JS.ACK.", 8) == 0) \
-        or (length > 5 and memcmp(reply, <const char*>b"_GR_.", 5) == 0)
+        or (length > 5 and memcmp(reply, <const char*>b"_GR_.", 5) == 0) \
+        or (length > 4 and memcmp(reply, <const char*>b"$GR.", 4) == 0)

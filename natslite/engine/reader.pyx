@@ -31,7 +31,7 @@ FORMS[<int>CONNECT] = Form(b"CONNECT", 7, False, False, -1, -1)
 FORMS[<int>INFO] = Form(b"INFO", 4, False, False, -1, -1)
 FORMS[<int>OK] = Form(b"+OK", 3, False, True, 0, 0)
 FORMS[<int>ERR] = Form(b"-ERR", 4, True, False, -1, -1)
-FORMS[<int>HMSG] = Form(b"HMSG", 4, True, False, 4, 5)
+FORMS[<int>HMSG] = Form(b"HMSG", 4, True, False, -1, -1)
 
 
 cdef int64_t parse_size(const char* text, Py_ssize_t length) noexcept nogil:
@@ -152,10 +152,10 @@ cdef int _thorough(const char* data, Py_ssize_t length, Py_ssize_t line_max, Com
     command.line_len = newline - data + 1
     if form.words_min < 0:
         return SCANNED
-    _split(command)
+    _split(command, verb == SUB or verb == UNSUB)
     if command.words < form.words_min or command.words > form.words_max:
         return SCAN_ARGUMENTS
-    if verb == PUB or verb == HPUB or verb == HMSG:
+    if verb == PUB or verb == HPUB:
         command.total_len = parse_size(command.word[command.words - 1], command.word_len[command.words - 1])
         if command.total_len < 0:
             return SCAN_ARGUMENTS
@@ -187,12 +187,13 @@ cdef int _verb(const char* data, Py_ssize_t length) noexcept nogil:
     return -1
 
 
-cdef void _split(Command* command) noexcept nogil:
-    """Cuts the arguments at blanks into words, at most one more than any verb takes."""
+cdef void _split(Command* command, bint at_cr) noexcept nogil:
+    """Cuts the arguments at blanks into words, at most one more than any verb takes; `at_cr`: also at CR (P-12)."""
     cdef Py_ssize_t i, start = -1
     cdef int words = 0
     for i in range(command.arg_len + 1):
-        if i == command.arg_len or command.arg[i] == b' ' or command.arg[i] == b'\t':
+        if i == command.arg_len or command.arg[i] == b' ' or command.arg[i] == b'\t' \
+                or (at_cr and command.arg[i] == b'\r'):
             if start >= 0:
                 command.word[words] = command.arg + start
                 command.word_len[words] = i - start
