@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from bench import catalogue
 from bench.case import Case, Settings
 from bench.report import as_data, print_table
 from bench.run import Outcome, run_case
-from bench.servers import Peer, nats_server, natslite
+from bench.servers import Peer, nats_server, natslite, raise_descriptor_limit
 
 TABLE_WIDTH = 140
 """Where the output is a file or a pipe."""
@@ -52,8 +51,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.list or not cases:
         print("\n".join(case.name for case in catalogue.CASES))
         return 0 if arguments.list else 2
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit()
     baseline = Peer.of_text(arguments.baseline) if arguments.baseline else nats_server()
     candidate = Peer.of_text(arguments.peer) if arguments.peer else natslite()
     if baseline.name == candidate.name:

@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.case import Goal, Row, Settings, Unit
-from bench.run import TURN, Outcome
+from bench.run import OTHERS, TURN, Outcome
 
 TURN_GOAL = Goal("value", 20.0, at_most=True)
 TURN_ROW = Row(TURN, "longest turn of the loop, CPU", "ms", TURN_GOAL)
+OTHERS_MAX = 0.15
+"""Processors: above it other processes had a hand in the figures."""
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -54,6 +56,10 @@ def _figure(outcome: Outcome, peer: str, row: Row) -> float | None:
     return statistics.median(values) if values else None
 
 
+def _others(outcome: Outcome, peers: Sequence[str]) -> float:
+    return max((cpus for peer in peers for cpus in outcome.values(peer, OTHERS)), default=0.0)
+
+
 def as_data(outcomes: Sequence[Outcome], baseline: str, candidate: str, settings: Settings) -> dict[str, Any]:
     """Everything measured, for JSON."""
     cases = []
@@ -83,6 +89,7 @@ def as_data(outcomes: Sequence[Outcome], baseline: str, candidate: str, settings
                 "rounds": outcome.rounds,
                 "problems": outcome.problems,
                 "lost": outcome.lost,
+                "others_cpus": _others(outcome, (baseline, candidate)),
                 "seconds": round(outcome.seconds, 1),
             }
         )
@@ -119,6 +126,13 @@ def print_table(data: dict[str, Any], console: Console) -> None:
         goal = show_goal(TURN_GOAL)
         table.add_row("all of them", TURN_ROW.label, "", show_value(longest, "ms"), "", "", goal, _mark(reached))
     console.print(table)
+    disturbed = [
+        f"{case['case']} ({case['others_cpus']:.1f})" for case in data["cases"] if case["others_cpus"] > OTHERS_MAX
+    ]
+    if disturbed:
+        console.print(
+            f"Other processes used processors meanwhile: {', '.join(disturbed)}.", style="yellow", highlight=False
+        )
     for case in data["cases"]:
         for problem in case["problems"]:
             console.print(f"{case['case']}: {problem}", style="red" if case["lost"] else "yellow", markup=False)

@@ -7,10 +7,12 @@ are shown.
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bench.case import Case, Figures, Row, Settings
 from bench.certificates import certificate
@@ -21,6 +23,8 @@ ATTEMPTS_MAX = 2
 """How often a round is tried before it is reported as invalid."""
 PAUSE_S = 0.15
 """Between two measurements: what the last one left behind (closing sockets, a collector) shall not count."""
+OTHERS = "others_cpus"
+"""The figure added to every case: processors that processes other than server and loader used meanwhile."""
 TURN = "longest_turn_ms"
 """The figure added to every case where the server tells the longest pass of its loop."""
 
@@ -96,6 +100,7 @@ def _measure(case: Case, server: Server, settings: Settings, outcome: Outcome) -
     for _ in range(ATTEMPTS_MAX):
         time.sleep(PAUSE_S)
         server.longest_turn_s()
+        others = Others(server)
         try:
             figures = case.measure(server, settings)
         except Unsupported as error:
@@ -109,9 +114,32 @@ def _measure(case: Case, server: Server, settings: Settings, outcome: Outcome) -
             outcome.problems.append(f"{server.name}: invalid round: {error}; log: {server.log_tail()}")
         else:
             break
-    if figures is not None and (turn_s := server.longest_turn_s()) is not None:
-        figures[TURN] = turn_s * 1000
+    if figures is not None:
+        figures[OTHERS] = others.cpus()
+        if (turn_s := server.longest_turn_s()) is not None:
+            figures[TURN] = turn_s * 1000
     outcome.rounds[server.name].append(figures)
+
+
+class Others:
+    """How busy everybody else keeps the machine from now on: on two cores it decides what a figure is worth."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._started_s = time.monotonic()
+        self._foreign_s = self._read()
+
+    def _read(self) -> float:
+        """Busy CPU seconds of the whole machine, without this process, its ended children and the server."""
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+        busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        return busy - own.user - own.system - own.children_user - own.children_system - self._server.cpu_s()
+
+    def cpus(self) -> float:
+        """Processors in use by others since the start, on average."""
+        return max(0.0, self._read() - self._foreign_s) / (time.monotonic() - self._started_s)
 
 
 def _round_text(outcome: Outcome, number: int) -> str:

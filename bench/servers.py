@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import shlex
 import shutil
 import socket
@@ -199,6 +200,12 @@ def running(peers: Sequence[Peer], certificate: Certificate | None = None) -> It
         finally:
             for server in servers:
                 server.stop()
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process, its loaders and its servers as many open files as the system lets them have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _free_port() -> int:

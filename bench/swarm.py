@@ -79,7 +79,7 @@ class Swarm:
                     refused += 1
                     unfinished -= 1
                     self._forget(fd)
-                elif part.endswith(PONG):
+                elif PONG in part:
                     unfinished -= 1
         self._totals = dict.fromkeys(self.sockets, 0)
         self._owed_bytes = 0

@@ -16,7 +16,7 @@ CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 """Protocol 0, so that no INFO follows later and every received byte is accounted for."""
 PING = b"PING\r\n"
 PONG = b"PONG\r\n"
-SOCKET_TIMEOUT_S = 30
+SOCKET_TIMEOUT_S = 10
 """How long one blocking send or receive may take before the round is given up."""
 
 

@@ -37,10 +37,6 @@ class Link:
         """The other end's next value, awaited without limit: what a worker uses."""
         return self._pipe.recv()
 
-    def poll(self) -> bool:
-        """Whether `receive` would return at once."""
-        return self._pipe.poll(0)
-
 
 class Worker:
     """The driver's handle of one loader process."""
@@ -73,6 +69,10 @@ class Worker:
         if isinstance(value, BaseException):
             raise value
         return value
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether `receive` would return at once, within so long."""
+        return self._pipe.poll(timeout_s)
 
     def ask(self, value: object, timeout_s: float = REPLY_TIMEOUT_S) -> Any:
         self.send(value)

@@ -6,13 +6,17 @@ of a stream) and has a deadline. It knows the protocol only as far as cutting a 
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
+import os
 import queue
 import re
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -123,9 +127,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def nats_server(*flags: str, config: Path | None = None) -> Iterator[Daemon]:
+def nats_server(*flags: str, port: int = -1, config: Path | None = None) -> Iterator[Daemon]:
     """nats-server on a free port of 127.0.0.1."""
-    argv = [binary("nats-server"), "-a", "127.0.0.1", "-p", "-1", *flags]
+    argv = [binary("nats-server"), "-a", "127.0.0.1", "-p", str(port), *flags]
     if config is not None:
         argv += ["-c", str(config)]
     daemon = Daemon(argv)
@@ -303,3 +307,38 @@ def frames(data: bytes) -> list[bytes]:
         found.append(data[at:end])
         at = end
     return found
+
+
+class ServerEnd:
+    """The other end of a peer's connection, when the server runs in this process: has it read everything?"""
+
+    def __init__(self, peer: Peer) -> None:
+        ends = peer.socket.getsockname(), peer.socket.getpeername()
+        self._fd = next(fd for fd in map(int, os.listdir("/proc/self/fd")) if _ends(fd) == ends)
+
+    def wait_read(self) -> bool:
+        """Waits until it has; False when it has closed."""
+        waiting = array.array("i", [0])
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            try:
+                fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+            except OSError:
+                return False
+            if waiting[0] == 0:
+                return True
+            os.sched_yield()
+        raise TimeoutError("the server does not read")
+
+
+def _ends(fd: int) -> object:
+    """Peer's and own address of a connected socket, seen from the other end."""
+    try:
+        copy = socket.socket(fileno=os.dup(fd))
+    except OSError:
+        return None
+    with copy:
+        try:
+            return copy.getpeername(), copy.getsockname()
+        except OSError:
+            return None

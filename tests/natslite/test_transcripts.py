@@ -14,7 +14,9 @@ import pytest
 from tests.peers import Address, Peer
 
 DOCUMENT = Path(__file__).parents[2] / "protocol.md"
-BLOCK = re.compile(r"^([^\n]*)\n\n```transcript (both|natslite)\n\$ natslite-server *(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
+BLOCK = re.compile(
+    r"^([^\n]*)\n\n```transcript (both|natslite)\n\$ natslite-server *(.*)\n((?:.*\n)*?)```$", re.MULTILINE
+)
 STEP = re.compile(r"(\d*)(>>|<<|<EOF>) ?(.*)")
 ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))")
 PLAIN = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"\\": b"\\"}
