@@ -60,12 +60,14 @@ def decode(line: bytes, previous: Connect | None = None) -> Connect:
     ConnectError: not one JSON object, or a field of a wrong type."""
     try:
         said = _decode.decode(line)
+    except RecursionError:
+        raise ConnectError("takes a JSON object, not one this deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         try:
             # bytes and escapes that are no text are replaced, not refused
             text = _LONE_SURROGATE.sub(r"\\ufffd", line.decode("utf-8", errors="replace"))
             said = _decode.decode(text)
-        except (msgspec.DecodeError, UnicodeError):
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise ConnectError("takes a JSON object: CONNECT {}") from None
     fields: dict[str, Any] = {}
     for key, value in (said or {}).items():

@@ -90,6 +90,7 @@ class ServicePort:
         self._room_waits: dict[bytes, list[Callable[[], None]]] = {}
         self._watches: dict[bytes, list[Callable[[], None]]] = {}
         self._drained_seen = 0
+        self._subscribed: set[tuple[Inbox, int]] = set()  # an inbox lives as long as it subscribes
 
     # ---- sending
 
@@ -142,7 +143,14 @@ class ServicePort:
             owner = _CallbackOwner(self, target, full_answer)
             inbox = owner.inbox = self.inbox(owner, bytes_max=CALLBACK_INBOX_BYTES_MAX)
         inbox.subscribe(pattern.encode(), tag, None if queue is None else queue.encode())
-        return Handle(lambda: inbox.unsubscribe(tag))
+        subscription = (inbox, tag)
+        self._subscribed.add(subscription)
+
+        def undo() -> None:
+            self._subscribed.discard(subscription)
+            inbox.unsubscribe(tag)
+
+        return Handle(undo)
 
     def answer_refused(self, inbox: Inbox, answer: bytes | None) -> None:
         """Tells those whose messages did not fit."""

@@ -105,7 +105,7 @@ class Session:
         if not connection.control_is_connect:
             try:
                 msgspec.json.decode(line, type=dict | None)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self._bad_arguments(b"INFO takes a JSON object: INFO {}")
             return True
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import trio
 
@@ -64,6 +66,14 @@ async def test_a_service_lives_inside_the_server():
         assert service.options is server.options
         assert not service.flushed
     assert service.flushed
+
+
+async def test_a_subscription_lives_without_its_handle():
+    async with open_server(port=-1) as server:
+        port = server.port_for_account("$G")
+        port.subscribe("a", lambda record: None)
+        gc.collect()
+        assert port.publish("a") == 1
 
 
 async def test_without_a_service_its_subjects_have_no_responders():
