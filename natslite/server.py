@@ -129,6 +129,7 @@ class Server:
         self._untrusted = 0
         self._acceptors: list[_Acceptor] = []
         self._pauses = 0
+        self._alarm = trio.CancelScope()
         self._next_cid = 1
         self._permissions: dict[str | None, EnginePermissions | None] = {}
         self._xkey = ids.xkey()
@@ -318,8 +319,17 @@ class Server:
             if hub.settle():
                 await trio.lowlevel.checkpoint()
             else:
-                with trio.CancelScope(deadline=hub.next_deadline):
-                    await trio.lowlevel.wait_readable(hub.epoll_fd)
+                if self._alarm.deadline != hub.next_deadline:
+                    self._alarm.deadline = hub.next_deadline
+                await trio.lowlevel.wait_readable(hub.epoll_fd)
+
+    async def _ring(self) -> None:
+        """Wakes the pump when the hub's next deadline has come. The pump sets `_alarm`, which changes rarely: cheaper
+        than a timeout around each of its waits."""
+        while True:
+            with trio.CancelScope() as self._alarm:
+                await trio.sleep_forever()
+            self.hub.kick()
 
     def _listen(self) -> None:
         """Binds all addresses. OSError has `filename` "host:port"."""
@@ -420,6 +430,7 @@ async def open_server(
         server._listen()
         try:
             trio.lowlevel.add_instrument(server.clock)
+            tasks.start_soon(server._ring)
             tasks.start_soon(server._pump)
             async with trio.open_nursery() as services:
                 for name in options.services:

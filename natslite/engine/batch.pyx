@@ -142,6 +142,9 @@ cdef class Batch:
                 message.size_len = text - sizes
                 message.tail = NULL
                 message.internal = self.internal
+                if not self.internal:
+                    turn.in_msgs += 1
+                    turn.in_bytes += message.body_len
                 self.receivers[i] = <uint32_t>sublist.route(result, &message, sender, echo)
                 if turn.expired_count:
                     sublist.reap(turn)

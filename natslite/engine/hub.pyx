@@ -115,6 +115,7 @@ cdef enum:
     BACKLOG_BYTES_MAX = 16 << 20  # not yet flushed: above it nothing is read
     RELEASED_BYTES = 64 << 10   # read of a held publisher whatever its subscribers do
     SUBSCRIPTIONS_DROPPED = 1024
+    UNTRUSTED_BYTES = 64        # read beyond one control line before authentication (P-53)
     WAKE_SLOT = 0
 
 cdef double TURN_S = 0.002
@@ -499,7 +500,10 @@ cdef class Hub:
         else:
             if kept:
                 memcpy(self.buffer, connection.input + connection.input_start, kept)
-            got = recv(connection.fd, self.buffer + kept, BUFFER_BYTES - kept, MSG_DONTWAIT)
+            wanted = BUFFER_BYTES - kept
+            if not connection.trusted and wanted > <size_t>connection.limits.control_line_bytes_max + UNTRUSTED_BYTES:
+                wanted = connection.limits.control_line_bytes_max + UNTRUSTED_BYTES
+            got = recv(connection.fd, self.buffer + kept, wanted, MSG_DONTWAIT)
             if got > 0:
                 connection.last_in = self.turn.now
                 self.turn.blocker = NULL
