@@ -130,6 +130,8 @@ class Server:
         self._acceptors: list[_Acceptor] = []
         self._pauses = 0
         self._alarm = trio.CancelScope()
+        self._pumping = trio.CancelScope(shield=True)
+        self._service_scopes: list[trio.CancelScope] = []
         self._next_cid = 1
         self._permissions: dict[str | None, EnginePermissions | None] = {}
         self._xkey = ids.xkey()
@@ -309,7 +311,11 @@ class Server:
     # ---- running
 
     async def _pump(self) -> None:
-        """Turns the hub for ever."""
+        """Turns the hub until `_stop_pump`, whatever else is cancelled: clients are still to be closed then."""
+        with self._pumping:
+            await self._turn()
+
+    async def _turn(self) -> None:
         hub = self.hub
         while True:
             for item in hub.poll(trio.current_time()):
@@ -322,6 +328,12 @@ class Server:
                 if self._alarm.deadline != hub.next_deadline:
                     self._alarm.deadline = hub.next_deadline
                 await trio.lowlevel.wait_readable(hub.epoll_fd)
+
+    async def _serve(self, service: Service, *, task_status: trio.TaskStatus[None]) -> None:
+        """Runs a service until the clients are gone, whatever else is cancelled."""
+        with trio.CancelScope(shield=True) as scope:
+            self._service_scopes.append(scope)
+            await service.run(self.port_for_account, task_status=task_status)
 
     async def _ring(self) -> None:
         """Wakes the pump when the hub's next deadline has come. The pump sets `_alarm`, which changes rarely: cheaper
@@ -433,26 +445,29 @@ async def open_server(
             tasks.start_soon(server._ring)
             tasks.start_soon(server._pump)
             async with trio.open_nursery() as services:
-                for name in options.services:
-                    service = load(name, options)
-                    await services.start(service.run, server.port_for_account)
-                    server._services.append(service)
-                if before_listen is not None:
-                    await before_listen(server)
-                server._start_accepting()
-                server.log.notice("Server is ready")
                 try:
+                    for name in options.services:
+                        service = load(name, options)
+                        await services.start(server._serve, service)
+                        server._services.append(service)
+                    if before_listen is not None:
+                        await before_listen(server)
+                    server._start_accepting()
+                    server.log.notice("Server is ready")
                     yield server
                 except Exception as error:
                     failure = error  # raised as it is, below: not wrapped in the groups of these nurseries
                 finally:
                     with trio.CancelScope(shield=True, deadline=trio.current_time() + 2 * CLOSE_DEADLINE_S):
                         await server._close_all()
-                    services.cancel_scope.cancel()
+                    for scope in server._service_scopes:
+                        scope.cancel()
         finally:
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(server.clock)
             server._stop_accepting()
+            server.hub.close()
+            server._pumping.cancel()
             tasks.cancel_scope.cancel()
     if failure is not None:
         raise failure

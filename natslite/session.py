@@ -43,6 +43,17 @@ class Transport(Protocol):
         ...
 
 
+class Gone:
+    """Owner of what has ended: the hub may still name it once. Breaks the cycle of a connection and its session, so
+    that ten thousand clients that leave are not left to the garbage collector."""
+
+    def attend(self) -> None:
+        pass
+
+
+GONE = Gone()
+
+
 class Session:
     """A client from accept to close."""
 
@@ -196,6 +207,9 @@ class Session:
         reason = connection.reason
         if self.transport is not None:
             self.transport.close()
+            self.transport = None
+        connection.owner = GONE
+        connection.set_tracer(None)
         if reason in (SLOW_PENDING, SLOW_WRITE):
             subject, lost = connection.lost
             options = self.server.options

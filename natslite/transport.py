@@ -14,7 +14,7 @@ import trio
 
 from natslite.engine.connection import Connection
 from natslite.engine.hub import Hub, Watched
-from natslite.session import Session
+from natslite.session import GONE, Session
 
 READ_BYTES = 256 * 1024
 """Read for one client before others get their turn."""
@@ -104,6 +104,7 @@ class TlsTransport:
         except (ssl.SSLError, OSError):
             pass
         self._hub.unwatch(self._watched)
+        self._watched.owner = GONE
         sock.close()
         self._done.set()
         self._plain = self._tls = None

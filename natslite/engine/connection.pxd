@@ -104,7 +104,6 @@ cdef class Connection(Outbound):
     cdef Subscription* _find(self, const char* sid, Py_ssize_t length) noexcept
     cdef void _remove(self, Subscription* sub) noexcept
     cdef Result* _resolve(self, const char* subject, Py_ssize_t length, bint* allowed) noexcept
-    cdef bint _may_answer(self, const char* subject, Py_ssize_t length) noexcept
     cdef void _no_responders(self, Message* message) noexcept
     cdef void _quote(self, const char* before, const char* text, Py_ssize_t length, const char* after) noexcept
     cdef int _control(self, Command* command) noexcept

@@ -482,7 +482,7 @@ cdef class Connection(Outbound):
         if result == NULL:
             self.stop(NO_MEMORY, False)
             return 0
-        if not allowed and not self._may_answer(message.subject, message.subject_len):
+        if not allowed and not self.may_answer(message.subject, message.subject_len):
             self._quote(b"-ERR 'Permissions Violation for Publish to \"", message.subject, message.subject_len, b"\"'\r\n")
             return GO_ON
         if message.reply_len >= 4 and _reserved_reply(message.reply, message.reply_len):
@@ -525,22 +525,6 @@ cdef class Connection(Outbound):
         self.recent_allowed[slot] = allowed[0]
         return result
 
-    cdef bint _may_answer(self, const char* subject, Py_ssize_t length) noexcept:
-        """Whether it is the answer to a request that it received (P-66)."""
-        cdef list left
-        if self.responses is None:
-            return False
-        try:
-            left = self.responses.get(subject[:length])
-            if left is None:
-                return False
-            left[0] -= 1
-            if left[0] <= 0 or left[1] < self.turn.now:
-                del self.responses[subject[:length]]
-            return left[1] >= self.turn.now
-        except MemoryError:
-            return False
-
     cdef void _no_responders(self, Message* message) noexcept:
         """Nobody got a request: says so on the requestor's own subscription, if it has one (P-38)."""
         cdef Result* result = self.sublist.resolve(message.reply, message.reply_len)
@@ -574,7 +558,7 @@ cdef class Connection(Outbound):
         out = _append(out, b"\r\nNATS/1.0 503\r\nNats-Subject: ", 30)
         out = _append(out, message.subject, message.subject_len)
         out = _append(out, b"\r\n\r\n\r\n", 6)
-        self.added(out - start)
+        self.answered(out - start)
         if self.tracer is not None:
             self._trace_out(start, out - start)
 
@@ -790,7 +774,7 @@ cdef class Connection(Outbound):
         if length:
             out = _append(out, text, length)
         out = _append(out, after, after_len)
-        self.added(out - start)
+        self.answered(out - start)
         if self.tracer is not None:
             self._trace_out(start, out - start)
 

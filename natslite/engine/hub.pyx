@@ -249,6 +249,25 @@ cdef class Hub:
             self.asleep = False
             write(self.wake_fd, &one, 8)
 
+    def close(self) -> None:
+        """Closes every socket that is still open and lets go of everything. `poll` does nothing of use after it."""
+        cdef Connection connection
+        for item in self.slots:
+            if isinstance(item, Connection):
+                (<Connection>item).stop("Server Shutdown", True)
+        while self.turn.closing:
+            connection = <Connection>self.turn.closing.pop()
+            self._unplug(connection)
+            connection.drop_subs(1 << 30)
+            connection._forget_recent()
+        del self.slots[1:]
+        del self.free_slots[:]
+        del self.attention[:]
+        del self.resuming[:]
+        del self.held[:]
+        del self.dying[:]
+        self.timers_count = 0
+
     @property
     def connections(self) -> list:
         """All that are open."""

@@ -22,6 +22,7 @@ cdef class Outbound(Receiver):
     cdef bytes lost_subject         # of the message that was too much
     cdef char* reserve(self, size_t room) noexcept
     cdef void added(self, size_t length) noexcept
+    cdef void answered(self, size_t length) noexcept
     cdef void put(self, const char* data, Py_ssize_t length) noexcept
     cdef void progressed(self) noexcept
     cdef void consumed(self, size_t length) noexcept
@@ -30,6 +31,7 @@ cdef class Outbound(Receiver):
     cdef void _over(self, Message* message) noexcept
     cdef int _deliver_stripped(self, Subscription* sub, Message* message) noexcept
     cdef void _note_reply(self, const char* reply, Py_ssize_t length) noexcept
+    cdef bint may_answer(self, const char* subject, Py_ssize_t length) noexcept
     cdef void _trace_out(self, const char* frame, Py_ssize_t length) noexcept
 
 cdef inline char* put_number(char* out, uint64_t value) noexcept nogil:

@@ -16,6 +16,7 @@ cdef enum:
     CHUNK_BYTES_MAX = (256 << 10) - 64
     CHUNK_BYTES_MIN = 448
     HOLD_ENDS_BYTES = 1 << 20
+    RESPONSES_MAX = 4096    # requests that a client with `responses_max` may still answer
 
 cdef double EXEMPT_AFTER_S = 0.1    # a receiver that took nothing for this long holds nobody (P-45)
 
@@ -57,6 +58,12 @@ cdef class Outbound(Receiver):
         if not self.dirty:
             self.turn.mark(self)
 
+    cdef void answered(self, size_t length) noexcept:
+        """As `added`, for what is no message: a peer that asks and never reads is cut too (P-44)."""
+        self.added(length)
+        if self.pending_bytes > self.pending_bytes_max:
+            self.too_slow(NULL)
+
     cdef void put(self, const char* data, Py_ssize_t length) noexcept:
         """Queues bytes as they are; a peer that there is no memory for is cut."""
         cdef char* out = self.reserve(length)
@@ -64,7 +71,7 @@ cdef class Outbound(Receiver):
             self.too_slow(NULL)
             return
         memcpy(out, data, length)
-        self.added(length)
+        self.answered(length)
         if self.tracer is not None:
             self._trace_out(data, length)
 
@@ -244,12 +251,39 @@ cdef class Outbound(Receiver):
     # ---- special cases
 
     cdef void _note_reply(self, const char* reply, Py_ssize_t length) noexcept:
-        """It may now answer this request (P-66)."""
+        """It may now answer this request, unless it may publish there anyway. As in nats-server the question costs one
+        of the answers left when the same reply subject comes again (P-66)."""
+        cdef bytes subject
+        if self.permissions.may_publish(reply, length) or self.may_answer(reply, length):
+            return
         try:
-            self.responses[reply[:length]] = [
+            subject = reply[:length]
+            if len(self.responses) >= RESPONSES_MAX:
+                for known in [known for known, left in self.responses.items() if left[1] < self.turn.now]:
+                    del self.responses[known]
+                if len(self.responses) >= RESPONSES_MAX:
+                    del self.responses[next(iter(self.responses))]
+            self.responses[subject] = [
                 self.permissions.responses_max, self.turn.now + self.permissions.responses_expire_s]
         except MemoryError:
             pass
+
+    cdef bint may_answer(self, const char* subject, Py_ssize_t length) noexcept:
+        """Whether this is an answer to a request that it received; takes one of the answers left (P-66)."""
+        cdef list left
+        if self.responses is None:
+            return False
+        try:
+            left = self.responses.get(subject[:length])
+            if left is None:
+                return False
+            left[0] -= 1
+            if left[0] < 0 or left[1] < self.turn.now:
+                del self.responses[subject[:length]]
+                return False
+            return True
+        except MemoryError:
+            return False
 
     cdef void _trace_out(self, const char* frame, Py_ssize_t length) noexcept:
         try:
