@@ -45,13 +45,59 @@ _WANTED = {bool: "true or false", int: "a number", str: "a string"}
 _decode = msgspec.json.Decoder(dict[str, Any] | None)
 
 
+DEPTH_MAX = 10_000
+"""Objects and arrays inside each other, as in nats-server's decoder."""
+
+_DEPTH_AT_ONCE = 200
+"""As deep as the decoder is asked to go: it calls itself for each level."""
+
 _LONE_SURROGATE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
+_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
 
 
 class ConnectError(ValueError):
     """A CONNECT that makes no sense; the text says what is wrong, to follow the word CONNECT."""
+
+
+def decode_object(line: bytes) -> dict[str, Any]:
+    """One JSON object, or `null` for an empty one. ValueError: anything else.
+
+    Bytes and escapes that are no text are replaced, not refused; what lies deeper than anybody looks becomes null."""
+    try:
+        return _decode.decode(line) or {}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        pass
+    text = _LONE_SURROGATE.sub(r"\\ufffd", line.decode("utf-8", errors="replace"))
+    try:
+        return _decode.decode(_flattened(text)) or {}
+    except UnicodeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _flattened(text: str) -> str:
+    """JSON in which what is nested too deep for one call of the decoder has been checked and replaced by null."""
+    outer: list[str] = []  # the texts around the one that is being read, each up to where that stands
+    current: list[str] = []
+    depth = at = 0
+    for found in _BRACKET.finditer(text):
+        bracket = found[0]
+        if bracket in "[{":
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise ValueError("too deep")
+            if depth % _DEPTH_AT_ONCE == 0:
+                outer.append("".join([*current, text[at : found.start()]]))
+                current, at = [], found.start()
+        elif bracket in "]}":
+            if outer and depth % _DEPTH_AT_ONCE == 0:
+                msgspec.json.decode("".join([*current, text[at : found.end()]]))
+                current, at = [outer.pop(), "null"], found.end()
+            depth -= 1
+    if outer:
+        raise ValueError("not closed")
+    return "".join([*current, text[at:]])
 
 
 def decode(line: bytes, previous: Connect | None = None) -> Connect:
@@ -59,18 +105,11 @@ def decode(line: bytes, previous: Connect | None = None) -> Connect:
 
     ConnectError: not one JSON object, or a field of a wrong type."""
     try:
-        said = _decode.decode(line)
-    except RecursionError:
-        raise ConnectError("takes a JSON object, not one this deep") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        try:
-            # bytes and escapes that are no text are replaced, not refused
-            text = _LONE_SURROGATE.sub(r"\\ufffd", line.decode("utf-8", errors="replace"))
-            said = _decode.decode(text)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            raise ConnectError("takes a JSON object: CONNECT {}") from None
+        said = decode_object(line)
+    except ValueError:
+        raise ConnectError("takes a JSON object: CONNECT {}") from None
     fields: dict[str, Any] = {}
-    for key, value in (said or {}).items():
+    for key, value in said.items():
         known = key if key in _TYPES else key.lower()
         wanted = _TYPES.get(known)
         if wanted is None or value is None:
@@ -85,9 +124,18 @@ def decode(line: bytes, previous: Connect | None = None) -> Connect:
     return Connect(**fields)
 
 
-_SECRET = re.compile(r'("(?:' + "|".join(SECRETS) + r')"\s*:\s*")(?:[^"\\]|\\.)*(")', re.IGNORECASE)
+_ESCAPED = re.compile(r"\\u00([2-7][0-9a-fA-F])")
+_SECRET = re.compile(
+    rf"""((?<!\w)(?:{"|".join(SECRETS)})["']?\s*[:=]\s*)(?:"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}}"']*)""", re.IGNORECASE | re.DOTALL
+)
 
 
 def redacted(line: bytes) -> str:
-    """The arguments of a CONNECT fit for a log: secrets are replaced (P-9)."""
-    return _SECRET.sub(r"\1[REDACTED]\2", line.decode(errors="replace"))
+    """The arguments of a CONNECT fit for a log: secrets are replaced, also where the JSON is not quite right (P-9)."""
+    text = _ESCAPED.sub(_plain, line.decode(errors="replace"))  # a key may be written with escapes
+    return _SECRET.sub(r'\1"[REDACTED]"', text)
+
+
+def _plain(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character.isalpha() or character == "_" else escape[0]

@@ -38,7 +38,7 @@ from natslite.engine.sublist import Sublist
 from natslite.log import Log, Silent
 from natslite.options import NATS_VERSION, Options, Permissions, User
 from natslite.service import Service, ServicePort, load
-from natslite.session import Session, Tracer
+from natslite.session import FAULT, Session, Tracer
 from natslite.stats import Stats
 
 API_LEVEL = 5
@@ -299,8 +299,15 @@ class Server:
             self.hub.watch(acceptor.watched, reading=self._pauses == 0)
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        """Runs a task that ends with the server."""
-        self._tasks.start_soon(function, *args)
+        """Runs a task that ends with the server. What goes wrong in it ends nothing else."""
+
+        async def guarded() -> None:
+            try:
+                await function(*args)
+            except Exception as fault:
+                self.report_fault(f"{function}", fault)
+
+        self._tasks.start_soon(guarded)
 
     def report_fault(self, who: str, fault: Exception) -> None:
         """An exception that is our bug: logged with its stack, kept for whoever runs the server."""
@@ -319,7 +326,12 @@ class Server:
         hub = self.hub
         while True:
             for item in hub.poll(trio.current_time()):
-                item.owner.attend()
+                try:
+                    item.owner.attend()
+                except Exception as fault:
+                    self.report_fault(f"{item.owner}", fault)
+                    if isinstance(item, Connection):
+                        item.close(FAULT, flush=False)
             for port in self._ports.values():
                 port.after_turn()
             if hub.settle():

@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from natslite import connect
 from natslite.auth.passwords import Denied
 from natslite.engine.connection import Connection
@@ -96,17 +94,13 @@ class Session:
     def attend(self) -> None:
         """Does what the engine stopped for."""
         connection = self.connection
-        try:
-            while connection.control is not None and not self.deciding:
-                if not self._decide(connection.control):
-                    self.deciding = True  # a task of its own goes on with it
-                    break
-                self.server.hub.resume(connection)
-            if self.transport is not None and not connection.is_closed:
-                self.transport.flush()
-        except Exception as fault:
-            self.server.report_fault(f"{self}", fault)
-            connection.close(FAULT, flush=False)
+        while connection.control is not None and not self.deciding:
+            if not self._decide(connection.control):
+                self.deciding = True  # a task of its own goes on with it
+                break
+            self.server.hub.resume(connection)
+        if self.transport is not None and not connection.is_closed:
+            self.transport.flush()
         if connection.is_closed and self.server.forget(self):
             self._ended()
 
@@ -115,8 +109,8 @@ class Session:
         connection = self.connection
         if not connection.control_is_connect:
             try:
-                msgspec.json.decode(line, type=dict | None)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                connect.decode_object(line)
+            except ValueError:
                 self._bad_arguments(b"INFO takes a JSON object: INFO {}")
             return True
         try:
@@ -142,7 +136,7 @@ class Session:
 
     async def _authenticate(self, said: connect.Connect) -> None:
         """A password hash is checked in a thread: it takes longer than the loop may stop."""
-        verdict = await self.server.authenticator.check(said)
+        verdict = await self.server.authenticator.check(said, lambda: not self.connection.is_closed)
         self.deciding = False
         if not self.connection.is_closed:
             self._authenticated(said, verdict)

@@ -527,6 +527,7 @@ cdef class Hub:
                 connection.last_in = self.turn.now
                 self.turn.blocker = NULL
                 stop = connection.process(self.buffer, kept + got, &used, SLICE_BYTES)
+                connection.allowance -= used
                 if not connection.keep_rest(self.buffer + used, kept + got - used):
                     connection.stop("Internal Client", False)
                 self._after(connection, stop, queued)
@@ -615,6 +616,7 @@ cdef class Hub:
                 continue
             connection.held = False
             connection.held_by = NULL
+            connection.allowance = 0
             if not connection.closed:
                 connection.resuming = True
                 self.resuming.append(connection)
