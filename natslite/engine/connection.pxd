@@ -54,7 +54,7 @@ cdef class Connection(Outbound):
     cdef readonly bytes control
     cdef int control_verb
     cdef readonly object reason     # why it was closed, None while open
-    cdef bint flush_first
+    cdef readonly bint flush_first  # pending bytes are to be sent before the end
     cdef readonly int64_t lost_bytes  # pending when it was cut
     # counted
     cdef uint64_t in_msgs

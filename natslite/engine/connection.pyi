@@ -55,6 +55,7 @@ class Connection(Outbound):
     rtt_s: float
     fd: int
     should_wait: bool
+    flush_first: bool
     lost_bytes: int
     def __init__(self, turn: Turn, sublist: Sublist, limits: Limits, cid: int, *, trusted: bool = True) -> None: ...
     def feed(self, data: bytes) -> None:

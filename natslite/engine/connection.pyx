@@ -33,6 +33,7 @@ cdef enum:
     WORK_COLD = 512
     WORK_SUBSCRIBE = 2048
     HOLD_BYTES = 4 << 20
+    UNTRUSTED_PENDING_BYTES_MAX = 64 << 10  # answers that wait for a peer before it has authenticated (P-53)
 
 cdef double RTT_INTERVAL_S = 3600.0  # even a busy client is measured this often
 
@@ -89,7 +90,7 @@ cdef class Connection(Outbound):
         self.trusted = trusted
         self.verbose = self.pedantic = self.echo = True
         self.fd = -1
-        self.pending_bytes_max = limits.pending_bytes_max
+        self.pending_bytes_max = limits.pending_bytes_max if trusted else UNTRUSTED_PENDING_BYTES_MAX
         self.hold_bytes = min(HOLD_BYTES, limits.pending_bytes_max * 3 // 4)
         self.progress_at = self.last_in = turn.now
         self.ping_at = turn.now + limits.ping_interval_s
@@ -159,6 +160,7 @@ cdef class Connection(Outbound):
         self.no_responders = no_responders
         self.after_ping = None if self.pinged else after_ping
         self.connected = self.trusted = True
+        self.pending_bytes_max = self.limits.pending_bytes_max
         self.deadline_at = 0
         if first_ping_s > 0:
             self.ping_at = self.turn.now + first_ping_s

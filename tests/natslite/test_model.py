@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from natslite import connect
@@ -105,10 +105,17 @@ class Warn:
 Command = Publish | Subscribe | Unsubscribe | Ping
 
 COMMON = st.sampled_from([b"a", b"b", b"a.b", b"a.a", b"a.b.c"])
-ODD = st.sampled_from([b"a..b", b".a", b"a.", b"$", b"_R_.a", b"a*", b"\xff", b"*", b">", b"a.*", b"a.>", b"*.b", b"a*.b", b"c.d.e.f"])
+ODD = st.sampled_from(
+    [b"a..b", b".a", b"a.", b"$", b"_R_.a", b"a*", b"\xff", b"*", b">", b"a.*", b"a.>", b"*.b", b"a*.b", b"c.d.e.f"]
+)
 TOKENS = st.sampled_from([b"a", b"b", b"*", b">"])
 SUBJECTS = st.one_of(COMMON, COMMON, COMMON, ODD)
-PATTERNS = st.one_of(COMMON, st.sampled_from([b">", b"*", b"a.*", b"a.>", b"*.b"]), st.lists(TOKENS, min_size=1, max_size=3).map(b".".join), ODD)
+PATTERNS = st.one_of(
+    COMMON,
+    st.sampled_from([b">", b"*", b"a.*", b"a.>", b"*.b"]),
+    st.lists(TOKENS, min_size=1, max_size=3).map(b".".join),
+    ODD,
+)
 SIDS = st.sampled_from([b"1", b"2", b"3", b"four"])
 QUEUES = st.sampled_from([None, None, b"q", b"r", b"*"])
 HEADERS = st.sampled_from([b"", b"NATS/1.0\r\n\r\n", b"x"])
@@ -219,6 +226,7 @@ class World:
         return self.heard[self.place(client)].startswith(wanted)
 
 
+@settings(max_examples=4 * settings.default.max_examples)
 @given(
     clients=st.lists(st.one_of(CLIENTS, PLAIN_CLIENTS), min_size=1, max_size=4),
     steps=st.lists(st.tuples(st.integers(0, 3), st.lists(COMMANDS, min_size=3, max_size=8)), min_size=4, max_size=20),

@@ -68,6 +68,18 @@ async def test_a_service_lives_inside_the_server():
     assert service.flushed
 
 
+async def test_cancelled_from_outside_it_still_ends_in_order():
+    with trio.CancelScope() as scope:
+        async with open_server(port=-1, services=["tests.natslite.echo_service:EchoService"]) as server:
+            service = RUNNING[-1]
+            stream = await raw_client(server)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert service.flushed
+    assert await stream.receive_some() == b""
+
+
 async def test_a_subscription_lives_without_its_handle():
     async with open_server(port=-1) as server:
         port = server.port_for_account("$G")

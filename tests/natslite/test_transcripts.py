@@ -104,7 +104,7 @@ def test_nats_server(theirs: Callable[..., Address], title: str, holds: str, fla
 
 def test_one_that_holds_for_both_is_not_marked_natslite(theirs: Callable[..., Address]) -> None:
     """The marks say something: each of the others fails on nats-server. Keeps the list of exceptions (P-51) honest."""
-    for title, holds, flags, text in transcripts():
+    for _, holds, flags, text in transcripts():
         if holds == "natslite":
             with pytest.raises(AssertionError):
                 replay(theirs(*shlex.split(flags)), text)
