@@ -13,6 +13,7 @@ from natslite import connect
 from natslite.auth.passwords import Denied
 from natslite.engine.connection import Connection
 from natslite.options import User
+from natslite.trace import Tracer, quoted
 
 if TYPE_CHECKING:
     from natslite.server import Server
@@ -20,9 +21,24 @@ if TYPE_CHECKING:
 FIRST_PING_S = 2.0
 """After CONNECT the first PING comes this early, with up to a fifth more, to measure the round trip (P-46)."""
 
+DENIED = "Authentication Failure"
 FAULT = "Internal Fault"
 SLOW_PENDING = "Slow Consumer (Pending Bytes)"
 SLOW_WRITE = "Slow Consumer (Write Deadline)"
+
+TOLD = {
+    "Maximum Connections Exceeded": "maximum connections exceeded",
+    "Maximum Control Line Exceeded": "maximum control line exceeded",
+    "Maximum Message Payload Exceeded": "maximum payload exceeded",
+    "Bad Client Protocol Version": "invalid client protocol",
+    "No Responders Requires Headers": "no responders requires headers support",
+}
+"""Ends that whoever runs the server should know of, by their reason."""
+
+TOLD_DEBUG = {
+    "Authentication Timeout": "Authentication Timeout",
+    "Stale Connection": "Stale Client Connection - Closing",
+}
 
 
 class Transport(Protocol):
@@ -61,9 +77,11 @@ class Session:
         "connection",
         "deciding",
         "host",
+        "label",
         "loopback",
         "port",
         "server",
+        "tracer",
         "transport",
         "user",
     )
@@ -75,19 +93,16 @@ class Session:
         self.port = port
         self.loopback = host.startswith("127.") or host == "::1"
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.label = ""
         self.connect: connect.Connect | None = None
+        self.tracer: Tracer | None = None
         self.user: User | None = None
         self.transport: Transport | None = None
         self.deciding = False
 
     def __str__(self) -> str:
-        """As in nats-server's log: address, connection id, and what CONNECT said."""
-        said = self.connect
-        name = ""
-        if said is not None and (said.version or said.lang or said.name):
-            version = f"v{said.version}" if said.version else ""
-            name = f' - "{":".join(part for part in (version, said.lang, said.name) if part)}"'
-        return f"{self.address} - cid:{self.connection.cid}{name}"
+        """As in nats-server's log: address, connection id, and what the first CONNECT said."""
+        return f"{self.address} - cid:{self.connection.cid}{self.label}"
 
     # ---- what the pump calls
 
@@ -154,15 +169,7 @@ class Session:
             self._accept(said)
 
     def _deny(self) -> None:
-        label = ""
-        said = self.connect
-        if said is not None:
-            if said.user:
-                label = f' - User "{said.user}"'
-            elif said.auth_token:
-                label = ' - Token "[REDACTED]"'
-        self.server.log.error(f"{self} - authentication error{label}")
-        self.connection.close("Authentication Failure", error=b"Authorization Violation")
+        self.connection.close(DENIED, error=b"Authorization Violation")
 
     def _accept(self, said: connect.Connect) -> None:
         connection = self.connection
@@ -175,6 +182,8 @@ class Session:
             return
         if not connection.trusted:
             self.server.trusted(self)
+        if not connection.connected:
+            self.label = _label(said)
         connection.set_permissions(self.server.permissions_of(self.user))
         interval = self.server.options.ping_interval_s
         connection.accept(
@@ -203,7 +212,8 @@ class Session:
             self.transport.close()
             self.transport = None
         connection.owner = GONE
-        connection.set_tracer(None)
+        if self.tracer is not None:
+            self.tracer.who = str(self)  # it may still have lines to write, and keeps nothing else alive
         if reason in (SLOW_PENDING, SLOW_WRITE):
             subject, lost = connection.lost
             options = self.server.options
@@ -212,38 +222,30 @@ class Session:
                 if reason == SLOW_PENDING
                 else f"WriteDeadline of {options.write_deadline_s:g}s exceeded with {lost} total bytes."
             )
-            at = f', "{subject.decode(errors="replace")}" was too much' if subject else ""
+            at = f", {quoted(subject)} was too much" if subject else ""
             log.notice(f"{self} - Slow Consumer Detected: {limit}{at}; {lost} bytes lost")
+        if reason == DENIED:
+            log.error(f"{self} - authentication error{self._claimed()}")
+        elif reason in TOLD:
+            log.error(f"{self} - {TOLD[reason]}")
         if log.debug_on:
+            if reason in TOLD_DEBUG:
+                log.debug(f"{self} - {TOLD_DEBUG[reason]}")
             log.debug(f"{self} - Client connection closed: {reason}")
 
-
-class Tracer:
-    """Writes what a connection says and hears to the log, as `-V` asks. Secrets are left out."""
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-
-    def incoming(self, verb: bytes, arguments: bytes) -> None:
-        text = connect.redacted(arguments) if verb == b"CONNECT" else arguments.decode(errors="replace")
-        blank = " " if text else ""
-        self._write(f"<<- [{verb.decode()}{blank}{text}]")
-
-    def payload(self, body: bytes) -> None:
-        self._write(f"<<- MSG_PAYLOAD: [{_quoted(body)}]")
-
-    def outgoing(self, frame: bytes) -> None:
-        line, _, rest = frame.partition(b"\r\n")
-        self._write(f"->> [{line.decode(errors='replace').rstrip()}]")
-        if line.startswith((b"MSG ", b"HMSG ")):
-            self._write(f"->> MSG_PAYLOAD: [{_quoted(rest[:-2])}]")
-
-    def expired(self, sid: bytes) -> None:
-        self._write(f"<-> [DELSUB {sid.decode(errors='replace')}]")
-
-    def _write(self, text: str) -> None:
-        self.session.server.log.trace(f"{self.session} - {text}")
+    def _claimed(self) -> str:
+        """Who a client that was not let in says it is."""
+        said = self.connect
+        if said is not None and said.user:
+            return f" - User {quoted(said.user)}"
+        return ' - Token "[REDACTED]"' if said is not None and said.auth_token else ""
 
 
-def _quoted(data: bytes) -> str:
-    return '"' + data.decode(errors="backslashreplace").replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _label(said: connect.Connect) -> str:
+    """What a log shows of a client that was let in: software and name, account and who it says it is."""
+    version = f"v{said.version}" if said.version else ""
+    name = ":".join(part for part in (version, said.lang, said.name) if part)
+    label = f" - {quoted(name)}" if name else ""
+    if said.user:
+        return f"{label} - {quoted('$G/user:' + said.user)}"
+    return f'{label} - "$G/token"' if said.auth_token else label

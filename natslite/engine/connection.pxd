@@ -108,4 +108,5 @@ cdef class Connection(Outbound):
     cdef void _quote(self, const char* before, const char* text, Py_ssize_t length, const char* after) noexcept
     cdef int _control(self, Command* command) noexcept
     cdef int _bad_arguments(self, Command* command) noexcept
+    cdef void _trace_end(self, const char* sid, Py_ssize_t length) noexcept
     cdef void _trace_in(self, const char* verb, const char* arg, Py_ssize_t length) noexcept

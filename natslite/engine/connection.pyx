@@ -96,6 +96,7 @@ cdef class Connection(Outbound):
         self.ping_at = turn.now + limits.ping_interval_s
 
     def __dealloc__(self):
+        self.tracer = None
         while not self.drop_subs(1 << 20):
             pass
         self._forget_recent()
@@ -340,6 +341,8 @@ cdef class Connection(Outbound):
                 break
             elif status == SCAN_ARGUMENTS:
                 at += command.line_len
+                if self.tracer is not None:
+                    self._trace_in(_NAMES[<int>command.verb], command.arg, command.arg_len)
                 self._bad_arguments(&command)
             elif status == SCAN_TOO_LONG:
                 self.fail(b"maximum control line exceeded", CONTROL_LINE_EXCEEDED)
@@ -408,6 +411,8 @@ cdef class Connection(Outbound):
         cdef int size_words = 1
         cdef bytes text
         cdef char[24] sizes
+        if self.tracer is not None and not self.judged:
+            self._trace_in(_NAMES[<int>command.verb], command.arg, command.arg_len)
         if command.verb == HPUB:
             size_words = 2
             if not self.headers:
@@ -466,7 +471,6 @@ cdef class Connection(Outbound):
             message.size_len += command.word_len[command.words - 2] + 1
             message.size = sizes
         if self.tracer is not None:
-            self._trace_in(_NAMES[<int>command.verb], command.arg, command.arg_len)
             self._trace_in(NULL, message.body, message.body_len)
         return self._route(&message)
 
@@ -560,9 +564,7 @@ cdef class Connection(Outbound):
         out = _append(out, b"\r\nNATS/1.0 503\r\nNats-Subject: ", 30)
         out = _append(out, message.subject, message.subject_len)
         out = _append(out, b"\r\n\r\n\r\n", 6)
-        self.answered(out - start)
-        if self.tracer is not None:
-            self._trace_out(start, out - start)
+        self.answered(out - start)  # not traced, as in nats-server
 
     # ---- subscriptions
 
@@ -634,6 +636,7 @@ cdef class Connection(Outbound):
     cdef int _unsubscribe(self, Command* command) noexcept:
         cdef Subscription* sub = self._find(command.word[0], command.word_len[0])
         cdef int64_t max = -1
+        cdef bint removed = False
         if self.tracer is not None:
             self._trace_in(b"UNSUB", command.arg, command.arg_len)
         if command.words == 2:
@@ -643,8 +646,11 @@ cdef class Connection(Outbound):
                 sub.max = <uint32_t>max
             else:
                 self._remove(sub)
+                removed = True
         if self.verbose:
             self.put(b"+OK\r\n", 5)
+        if removed and self.tracer is not None:
+            self._trace_end(command.word[0], command.word_len[0])
         return 0
 
     cdef void _remove(self, Subscription* sub) noexcept:
@@ -653,10 +659,7 @@ cdef class Connection(Outbound):
 
     cdef void expire(self, Subscription* sub) noexcept:
         if self.tracer is not None:
-            try:
-                self.tracer.expired(sub.sid[:sub.link.length])
-            except Exception:
-                pass
+            self._trace_end(sub.sid, sub.link.length)
         self._remove(sub)
 
     cdef bint drop_subs(self, int limit) noexcept:
@@ -667,6 +670,8 @@ cdef class Connection(Outbound):
                 return False
             limit -= 1
             sub = <Subscription*>table_any(&self.subs, &self.cursor)
+            if self.tracer is not None:
+                self._trace_end(sub.sid, sub.link.length)
             self._remove(sub)
         return True
 
@@ -779,6 +784,12 @@ cdef class Connection(Outbound):
         self.answered(out - start)
         if self.tracer is not None:
             self._trace_out(start, out - start)
+
+    cdef void _trace_end(self, const char* sid, Py_ssize_t length) noexcept:
+        try:
+            self.tracer.expired(sid[:length])
+        except Exception:
+            pass
 
     cdef void _trace_in(self, const char* verb, const char* arg, Py_ssize_t length) noexcept:
         try:
