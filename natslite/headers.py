@@ -14,6 +14,8 @@ Headers = dict[str, list[str]]
 
 def encode(headers: Mapping[str, str | Iterable[str]], *, status: str = "") -> bytes:
     """The bytes of a header block; a value may be several. ValueError: a name or value that cannot be one."""
+    if "\r" in status or "\n" in status:
+        raise ValueError("the status has a line break in it")
     lines = [VERSION + (b" " + status.encode() if status else b"")]
     for name, values in headers.items():
         if not name or ":" in name or any(c <= " " or c > "~" for c in name):

@@ -1,8 +1,9 @@
 """Tokens, and users with passwords: is this CONNECT somebody we know? Rules P-56 to P-58.
 
-Plain secrets are compared in constant time and at once. A bcrypt hash takes tens of milliseconds of CPU, so it is
-checked in a worker thread, one at a time; a success is remembered for a minute by a keyed digest, so that a fleet that
-reconnects does not queue up. An unknown user costs the same time as a wrong password.
+Asked by a session. Plain secrets are compared in constant time and at once. A bcrypt hash takes tens of milliseconds
+of CPU, so it is checked in a worker thread, one at a time; a success is remembered for a minute by a keyed digest, so
+that a fleet that reconnects queues up for one check and not for one each. An unknown user costs the same time as a
+wrong password. It knows no connection.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import hashlib
 import hmac
 import os
 import re
-import time
+from collections.abc import Callable
 
 import trio
 
@@ -22,7 +23,11 @@ REMEMBERED_S = 60.0
 """How long a password that matched a hash need not be hashed again."""
 
 BCRYPT_BYTES_MAX = 72
-"""bcrypt looks at no more of a password; longer ones are cut, as nats-server's library refuses and others cut."""
+"""bcrypt looks at no more of a password; its library refuses longer ones, nats-server compares as far as it looks."""
+
+COST_MAX = 16
+"""A check at cost 12 takes a quarter of a second, and twice that for each step: at 16 four seconds, which is longer
+than a client may take to authenticate (P-52), and all wait for each other. 31 would take a day and a half."""
 
 _IS_BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
 
@@ -30,6 +35,10 @@ _IS_BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
 def is_bcrypt(secret: str) -> bool:
     """Whether a configured secret is a bcrypt hash."""
     return _IS_BCRYPT.match(secret) is not None
+
+
+class PasswordError(ValueError):
+    """A configured secret that cannot be used; the text names its user."""
 
 
 class Denied:
@@ -47,35 +56,47 @@ class Authenticator:
     def __init__(self, options: Options) -> None:
         self._token = options.token
         self._users = {user.name: user for user in options.users}
+        secrets = {f"user {user.name!r}": user.password for user in options.users}
+        if options.token is not None:
+            secrets["the token"] = options.token
+        for whose, secret in secrets.items():
+            if is_bcrypt(secret) and int(secret[4:6]) > COST_MAX:
+                raise PasswordError(f"the bcrypt hash of {whose} has cost {secret[4:6]}: {COST_MAX} is the most")
         self._key = os.urandom(32)
         self._remembered: dict[bytes, float] = {}
-        self._one_at_a_time: trio.CapacityLimiter | None = None
+        self._one_at_a_time = trio.Lock()
         hashes = [user.password for user in options.users if is_bcrypt(user.password)]
-        self._dummy = hashes[0] if hashes else os.urandom(16).hex()
+        # what an unknown user is compared with: the dearest hash if there is one
+        self._dummy = max(hashes, key=lambda text: text[4:6], default=os.urandom(16).hex())
 
     def check_nowait(self, connect: Connect) -> User | Denied | None:
         """The answer, or None when only `check` can tell because a hash has to be computed."""
         given, wanted, user = self._pair(connect)
         if not is_bcrypt(wanted):
             same = hmac.compare_digest(self._digest(given), self._digest(wanted))
-            return user if same and user is not None else DENIED
+            if same and user is not None:
+                return user
+            return None if is_bcrypt(self._dummy) else DENIED  # as slow as for the users that have a hash
         until = self._remembered.get(self._digest(given, wanted))
-        if until is not None and user is not None and time.monotonic() < until:
+        if until is not None and user is not None and trio.current_time() < until:
             return user
         return None
 
-    async def check(self, connect: Connect) -> User | Denied:
-        """The answer, after a thread has computed what is needed."""
-        known = self.check_nowait(connect)
-        if known is not None:
-            return known
-        given, wanted, user = self._pair(connect)
-        if self._one_at_a_time is None:
-            self._one_at_a_time = trio.CapacityLimiter(1)
-        same = await trio.to_thread.run_sync(_hash_matches, given, wanted, limiter=self._one_at_a_time)
-        if not same or user is None:
+    async def check(self, connect: Connect, still_wanted: Callable[[], bool] = lambda: True) -> User | Denied:
+        """The answer, after a thread has computed what is needed. When the turn comes and nobody wants to know any
+        more, DENIED at once: whoever gives up must not make others wait."""
+        async with self._one_at_a_time:
+            known = self.check_nowait(connect)  # somebody before may have said the same
+            if known is not None:
+                return known
+            if not still_wanted():
+                return DENIED
+            given, wanted, user = self._pair(connect)
+            hashed = wanted if is_bcrypt(wanted) else self._dummy
+            same = await trio.to_thread.run_sync(_hash_matches, given, hashed, abandon_on_cancel=True)
+        if not same or user is None or hashed is not wanted:
             return DENIED
-        now = time.monotonic()
+        now = trio.current_time()
         self._remembered = {digest: until for digest, until in self._remembered.items() if until > now}
         self._remembered[self._digest(given, wanted)] = now + REMEMBERED_S
         return user
@@ -97,7 +118,7 @@ class Authenticator:
 
 
 def _hash_matches(given: str, wanted: str) -> bool:
-    import bcrypt  # takes a while, and few need it
+    import bcrypt  # imported by the first who needs it: few do
 
     try:
         return bcrypt.checkpw(given.encode(errors="replace")[:BCRYPT_BYTES_MAX], wanted.encode())
