@@ -38,8 +38,9 @@ from natslite.engine.sublist import Sublist
 from natslite.log import Log, Silent
 from natslite.options import NATS_VERSION, Options, Permissions, User
 from natslite.service import Service, ServicePort, load
-from natslite.session import FAULT, Session, Tracer
+from natslite.session import FAULT, Session
 from natslite.stats import Stats
+from natslite.trace import Tracer
 
 API_LEVEL = 5
 """JetStream API level that INFO names, also without JetStream (P-4)."""
@@ -70,22 +71,20 @@ class _Acceptor:
         self.reported = False
 
     def attend(self) -> None:
-        accepted = self.watched.accepted[:]
-        self.watched.accepted.clear()
-        for fd, host, port in accepted:
-            self.server.admit(fd, host, port)
+        accepted = self.watched.accepted
+        while accepted and self.server.accepting:  # the rest waits for `pause_accepting`
+            self.reported = False
+            self.server.admit(*accepted.pop(0))
         if self.watched.error:
             if not self.reported:
                 self.reported = True
                 text = os.strerror(self.watched.error)
                 self.server.log.error(f"Temporary Client Accept Error ({text}), pausing for {ACCEPT_PAUSE_S:g}s")
             self.watched.error = 0
-            self.server.start_soon(self._pause)
-        elif accepted:
-            self.reported = False
+            self.server.pause_accepting(+1)
+            self.server.start_soon(self._go_on)
 
-    async def _pause(self) -> None:
-        self.server.pause_accepting(+1)
+    async def _go_on(self) -> None:
         await trio.sleep(ACCEPT_PAUSE_S)
         self.server.pause_accepting(-1)
 
@@ -234,8 +233,8 @@ class Server:
             if self._tls_context is not None:
                 from natslite.transport import TlsTransport
 
-                self.hub.add(connection)
                 session.transport = TlsTransport(self.hub, session, fd, self._tls_context, self._tls_timeout_s)
+                self.hub.add(connection)
             else:
                 self.hub.add(connection, fd)
         except OSError as error:
@@ -252,7 +251,8 @@ class Server:
         if self.log.debug_on:
             self.log.debug(f"{session} - Client connection created")
         if self.log.trace_on:
-            connection.set_tracer(Tracer(session))
+            session.tracer = Tracer(self.log, session)
+            connection.set_tracer(session.tracer)
         if self.options.permissions is not None:
             connection.set_permissions(self.permissions_of(None))
         connection.send(self.info_bytes(session))
@@ -296,7 +296,15 @@ class Server:
         """+1 for each reason not to accept just now, -1 when it is gone."""
         self._pauses += change
         for acceptor in self._acceptors:
-            self.hub.watch(acceptor.watched, reading=self._pauses == 0)
+            self.hub.watch(acceptor.watched, reading=self.accepting)
+            if self.accepting and acceptor.watched.accepted:
+                self.hub.again(acceptor.watched)
+                self.hub.kick()
+
+    @property
+    def accepting(self) -> bool:
+        """Whether nothing speaks against taking a new socket just now."""
+        return self._pauses == 0
 
     def start_soon(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Runs a task that ends with the server. What goes wrong in it ends nothing else."""
@@ -351,7 +359,8 @@ class Server:
         """Wakes the pump when the hub's next deadline has come. The pump sets `_alarm`, which changes rarely: cheaper
         than a timeout around each of its waits."""
         while True:
-            with trio.CancelScope() as self._alarm:
+            # the pump may have set a deadline on the one before this, which hears of nothing any more
+            with trio.CancelScope(deadline=self.hub.next_deadline) as self._alarm:
                 await trio.sleep_forever()
             self.hub.kick()
 
@@ -382,6 +391,8 @@ class Server:
         for acceptor in self._acceptors:
             self.hub.unwatch(acceptor.watched)
             acceptor.socket.close()
+            while acceptor.watched.accepted:
+                os.close(acceptor.watched.accepted.pop()[0])
         self._acceptors.clear()
 
     async def _close_all(self) -> None:

@@ -1,12 +1,17 @@
-"""TLS between the hub and one client: bytes of the socket in and out of the engine's connection.
+"""TLS between the hub and one client: bytes of the socket in and out of the engine's connection. Rules P-70 to P-74.
 
-The hub watches the socket and calls `attend` when it is ready; there is a task only while a handshake or a hold
-has a deadline. The handshake follows the INFO that
-was sent in clear (P-70). It knows a session and its connection, and no protocol.
+Made by the server for each client when TLS is on. The hub watches the socket and calls `attend` when it is ready; there
+is a task only while a handshake or a hold has a deadline. The handshake follows the INFO that was sent in clear. It
+knows a session and its connection, and no protocol.
+
+What one client may do before others get their turn is limited by bytes and by the clock: decrypting is work, and a
+handshake is as much as a thousand messages.
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import ssl
 
@@ -14,25 +19,60 @@ import trio
 
 from natslite.engine.connection import Connection
 from natslite.engine.hub import Hub, Watched
-from natslite.session import GONE, Session
+from natslite.session import Session
+
+RECORD_BYTES = 16 * 1024
+"""The most that one TLS record carries: more in one call is not faster, and hides that the peer takes some of it."""
 
 READ_BYTES = 256 * 1024
 """Read for one client before others get their turn."""
 
-WRITE_BYTES = 256 * 1024
-"""Handed to OpenSSL at a time."""
+TAKE_BYTES = 256 * 1024
+"""Out of the engine, waiting to be encrypted. It does not count as pending any more."""
+
+WRITE_BYTES = 1024 * 1024
+"""Sent to one client before others get their turn."""
+
+TURN_S = 0.002
+"""Since the hub's turn ended: who has not had its turn by then waits for the next one (P-49)."""
 
 HOLD_S = 0.010
+RELEASED_BYTES = 64 * 1024
+"""After a hold so much is read whatever the subscribers do (P-45)."""
+
+DRAINED_BYTES = 1024 * 1024
+"""Input thrown away at the end: unread, it would make the system take our last words back from the peer."""
+
+GONE = select.EPOLLERR | select.EPOLLHUP
 
 
 class TlsTransport:
     """One client on TLS."""
+
+    __slots__ = (
+        "_allowance",
+        "_blocked",
+        "_connection",
+        "_context",
+        "_done",
+        "_holding",
+        "_hub",
+        "_interest",
+        "_plain",
+        "_secure",
+        "_session",
+        "_tls",
+        "_unsent",
+        "_watched",
+    )
 
     def __init__(self, hub: Hub, session: Session, fd: int, context: ssl.SSLContext, timeout_s: float) -> None:
         self._hub = hub
         self._session = session
         self._connection: Connection = session.connection
         self._context = context
+        self._watched = Watched(self, fd)
+        hub.watch(self._watched)  # OSError: the socket is still the caller's
         self._plain: socket.socket | None = socket.socket(fileno=fd)
         self._plain.setblocking(False)
         self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -41,87 +81,93 @@ class TlsTransport:
         self._secure = False
         self._done = trio.Event()
         self._holding = False
-        self._unsent = b""
-        self._watched = Watched(self, fd)
-        hub.watch(self._watched)
+        self._allowance = 0
+        self._blocked = False
+        self._interest = (True, False)
+        self._unsent = memoryview(b"")
         session.server.start_soon(self._deadline, timeout_s)
 
     # ---- what the hub and the session call
 
     def attend(self) -> None:
-        """The socket is ready."""
+        """The socket is ready, or there is more to do than fitted into the last turn."""
         connection = self._connection
-        if connection.is_closed or self._holding:
+        events, self._watched.events = self._watched.events, 0
+        if connection.is_closed:
             return
-        if connection.control is not None:
-            self._hub.watch(self._watched, reading=False)  # until it is decided: see `go_on`
+        if self._holding or connection.control is not None:  # see `_hold` and `go_on`
+            if events & GONE:
+                connection.close("Client Closed", flush=False)
+            self._wait()
+            return
+        if trio.current_time() - self._hub.turn.now > TURN_S:
+            self._hub.again(self._watched)
             return
         try:
-            if not self._secure and not self._handshake():
-                return
-            self._read()
-            self.flush()
+            if self._secure or self._handshake():
+                self._read()
+                self.flush()
         except (ssl.SSLError, OSError) as error:
             self._broken(error)
 
     def go_on(self) -> None:
-        """A control verb that took its time has been decided."""
+        """A control verb that took its time has been decided, or a hold has ended."""
         if not self._connection.is_closed:
-            self._hub.watch(self._watched)
-            self._hub.again(self._watched)
+            self._wait()
+            self._hub.again(self._watched)  # OpenSSL may hold bytes that the socket does not show any more
             self._hub.kick()
 
     def flush(self) -> None:
         """Sends what is pending, as far as the peer takes it now."""
-        connection = self._connection
         try:
             if self._tls is None:
                 self._flush_clear()
-                return
-            if not self._secure:
-                return
-            while True:
-                if not self._unsent:
-                    self._unsent = connection.take(WRITE_BYTES)
-                    if not self._unsent:
-                        break
-                sent = self._tls.send(self._unsent)
-                self._unsent = self._unsent[sent:]
-            self._waiting(writing=False)
-        except (ssl.SSLWantWriteError, ssl.SSLWantReadError, BlockingIOError):
-            self._waiting(writing=True)
+            elif self._secure:
+                self._flush(WRITE_BYTES)
         except (ssl.SSLError, OSError) as error:
             self._broken(error)
 
     def close(self) -> None:
-        """The connection has ended: last words, then the socket goes."""
+        """The connection has ended: last words, unless it was too slow to hear them, then the socket goes."""
         sock = self._tls or self._plain
         if sock is None:
             return
-        try:
-            if self._secure and self._tls is not None:
-                self._tls.send(self._unsent + self._connection.take())
-        except (ssl.SSLError, OSError):
-            pass
+        if self._connection.flush_first:
+            with contextlib.suppress(ssl.SSLError, OSError):
+                if self._tls is None:
+                    sock.send(bytes(self._unsent) + self._connection.take())  # the server's refusal, in clear
+                elif self._secure:
+                    self._flush(self._connection.pending + TAKE_BYTES)
+                    if not self._blocked:
+                        self._tls.unwrap()
+            with contextlib.suppress(OSError):
+                drained = 0
+                while drained < DRAINED_BYTES and (data := socket.socket.recv(sock, RECORD_BYTES)):
+                    drained += len(data)
         self._hub.unwatch(self._watched)
-        self._watched.owner = GONE
         sock.close()
         self._done.set()
         self._plain = self._tls = None
+        self._unsent = memoryview(b"")
 
     # ---- steps
 
     def _flush_clear(self) -> None:
-        """INFO, and a refusal of the server's, go out before the handshake."""
+        """INFO goes out before the handshake."""
         assert self._plain is not None
-        data = self._unsent + self._connection.take()
-        if data:
-            self._unsent = data[self._plain.send(data) :]
-            if not self._unsent and not self._connection.is_closed:
-                self._tls = self._context.wrap_socket(
-                    self._plain, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=True
-                )
-                self._plain = None
+        data = bytes(self._unsent) + self._connection.take()
+        if not data:
+            return
+        self._unsent = memoryview(data)[self._plain.send(data) :]
+        if self._unsent or self._connection.is_closed:
+            return
+        try:
+            self._tls = self._context.wrap_socket(self._plain, server_side=True, do_handshake_on_connect=False)
+        except OSError:
+            self._hub.unwatch(self._watched)  # the descriptor is closed already, and may soon be somebody else's
+            raise
+        finally:
+            self._plain = None
 
     def _handshake(self) -> bool:
         """True when it is done."""
@@ -132,14 +178,17 @@ class TlsTransport:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
-            self._hub.watch(self._watched, reading=True)
+            self._blocked = False
+            self._wait()
             return False
         except ssl.SSLWantWriteError:
-            self._hub.watch(self._watched, reading=True, writing=True)
+            self._blocked = True
+            self._wait()
             return False
         self._secure = True
         self._done.set()
-        self._hub.watch(self._watched)
+        self._blocked = False
+        self._wait()
         return True
 
     def _read(self) -> None:
@@ -147,10 +196,10 @@ class TlsTransport:
         total = 0
         while self._tls is not None and not connection.is_closed and connection.control is None:
             if total >= READ_BYTES or self._hub.backlogged:
-                self._hub.again(self._watched)  # OpenSSL may hold bytes that the socket does not show any more
+                self._hub.again(self._watched)
                 return
             try:
-                data = self._tls.recv(READ_BYTES)
+                data = self._tls.recv(RECORD_BYTES)
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             if not data:
@@ -160,31 +209,69 @@ class TlsTransport:
             connection.feed(data)
             if connection.control is not None:
                 self._session.attend()
-            if connection.should_wait:
+            if not connection.should_wait:
+                self._allowance = 0
+            elif self._allowance > 0:
+                self._allowance -= len(data)
+            elif not connection.is_closed:
                 self._holding = True
-                self._hub.watch(self._watched, reading=False)
+                self._wait()
+                self._hub.turn.stalls += 1
                 self._session.server.start_soon(self._hold)
                 return
+        self._wait()
+
+    def _flush(self, bytes_max: int) -> None:
+        """Encrypts and sends until nothing is pending, the peer takes no more, or others have waited long enough."""
+        connection = self._connection
+        assert self._tls is not None
+        sent = 0
+        try:
+            while True:
+                if not self._unsent:
+                    self._unsent = memoryview(connection.take(TAKE_BYTES))
+                    if not self._unsent:
+                        break
+                if sent >= bytes_max:
+                    self._hub.again(self._watched)
+                    break
+                count = self._tls.send(self._unsent[:RECORD_BYTES])
+                self._unsent = self._unsent[count:]
+                sent += count
+        except (ssl.SSLWantReadError, BlockingIOError):
+            return  # the next read goes on with it
+        except ssl.SSLWantWriteError:
+            if sent:
+                connection.blocked(False)  # the deadline is for no progress at all (P-47)
+            connection.blocked(True)
+            self._hub.schedule(connection)
+            self._blocked = True
+        else:
+            connection.blocked(False)
+            self._blocked = False
+        self._wait()
+
+    def _wait(self) -> None:
+        """Tells the hub what is waited for, when that has changed."""
+        wanted = not self._holding and self._connection.control is None, self._blocked
+        if wanted != self._interest and not self._connection.is_closed:
+            self._interest = wanted
+            self._hub.watch(self._watched, reading=wanted[0], writing=wanted[1])
 
     async def _hold(self) -> None:
         """A subscriber is behind: its publishers wait a moment (P-45)."""
         await trio.sleep(HOLD_S)
         self._holding = False
+        self._allowance = RELEASED_BYTES
         self.go_on()
 
     async def _deadline(self, seconds: float) -> None:
-        """No text for a peer that does not finish its handshake (P-70)."""
+        """No text for a peer that does not finish its handshake (P-72)."""
         with trio.move_on_after(seconds):
             await self._done.wait()
         if not self._secure:
             self._connection.close("TLS Handshake Failure", flush=False)
             self._hub.kick()
-
-    def _waiting(self, *, writing: bool) -> None:
-        self._hub.watch(self._watched, reading=True, writing=writing)
-        self._connection.blocked(writing)
-        if writing:
-            self._hub.schedule(self._connection)
 
     def _broken(self, error: Exception) -> None:
         if not self._secure:
