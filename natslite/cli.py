@@ -1,6 +1,7 @@
 """The command `natslite-server`: flags into one frozen Options, then the daemon. Rules P-80 and P-81.
 
-Here and only here is the command line understood. Imports nothing heavy before it is known that a server is wanted.
+Here and only here is the command line understood; `natslite.flags` knows how Go writes flags, this knows which there
+are and what they may be together. Imports nothing heavy before it is known that a server is wanted.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ SERVER = [
     Flag(("config", "c"), "configuration file (not there yet)", str, "file"),
     Flag(("version", "v"), "print the version"),
     Flag(("help", "h"), "print this"),
+    Flag(("help_tls",), "print what concerns TLS"),
 ]
 LOGGING = [
     Flag(("log", "l"), "file to log to instead of stderr", str, "file"),
@@ -82,22 +84,24 @@ LIMITS = [
 ]
 NOT_YET = [
     Flag(("jetstream", "js"), "streams"),
-    Flag(("store_dir", "sd"), "directory of the streams", str, "dir"),
-    Flag(("signal", "sl"), "signals to a running server", str, "signal"),
-    Flag(("t",), "check the configuration file"),
+    Flag(("store_dir", "sd"), "streams", str, "dir"),
+    Flag(("signal", "sl"), "sending signals to a running server; kill -s does", str, "signal"),
+    Flag(("t",), "configuration files"),
     Flag(("https_port", "ms"), "monitoring over TLS", int, "port"),
-    Flag(("log_size_limit",), "log rotation", str, "size"),
+    Flag(("log_size_limit",), "log rotation by size; SIGUSR1 reopens the file after a move", str, "size"),
     Flag(("syslog", "s"), "logging to syslog"),
     Flag(("remote_syslog", "r"), "logging to a remote syslog", str, "address"),
     Flag(("max_traced_msg_len",), "shorter traces", int, "n"),
     Flag(("client_advertise",), "another address in INFO", str, "address"),
-    Flag(("profile",), "profiling port", int, "port"),
+    Flag(("profile",), "profiling", int, "port"),
 ]
-NEVER = [
+"""Of nats-server, with what they would need. `-js=false` and the like ask for nothing and are fine."""
+
+CLUSTERS = [
     Flag((name,), "clusters", str, "url")
     for name in ("routes", "cluster", "cluster_listen", "cluster_name", "cluster_advertise", "connect_retries")
 ]
-NEVER.append(Flag(("no_advertise",), "clusters"))
+CLUSTERS.append(Flag(("no_advertise",), "clusters"))
 
 GROUPS = {
     "Server": SERVER,
@@ -106,6 +110,28 @@ GROUPS = {
     "TLS": TLS,
     "Limits": LIMITS,
 }
+
+
+COUNT_MAX = 2**31 - 1
+TIME_S_MAX = 9_000_000_000.0  # some 285 years; nats-server counts nanoseconds in 63 bits
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "port": (-1, 65535),
+    "http_port": (-1, 65535),
+    "auth_timeout": (0.001, TIME_S_MAX),
+    "max_payload": (1, 999_999_999),  # no more digits are read on the wire (P-15)
+    "max_control_line": (1, COUNT_MAX),
+    "max_pending": (1, 2**50),
+    "max_connections": (-COUNT_MAX, COUNT_MAX),
+    "max_subscriptions": (-COUNT_MAX, COUNT_MAX),
+    "max_subscription_tokens": (-COUNT_MAX, 255),
+    "ping_interval": (0.001, TIME_S_MAX),
+    "ping_max": (0, COUNT_MAX),
+    "write_deadline": (0.001, TIME_S_MAX),
+    "lame_duck_duration": (0, TIME_S_MAX),
+    "lame_duck_grace_period": (0, TIME_S_MAX),
+}
+"""Of every number: the least and the most."""
 
 
 class Complaint(Exception):
@@ -126,7 +152,7 @@ def read(words: Sequence[str]) -> tuple[Options, Process] | str:
     """The settings that the words of a command line stand for, or a text to print instead of running.
 
     Complaint: the words make no sense together; FlagError: one of them alone."""
-    every = [flag for group in GROUPS.values() for flag in group] + NOT_YET + NEVER
+    every = [flag for group in GROUPS.values() for flag in group] + NOT_YET + CLUSTERS
     values, rest = flags.parse(words, every)
     if rest[:1] in (["version"], ["help"]):
         values[rest[0]] = True
@@ -134,8 +160,12 @@ def read(words: Sequence[str]) -> tuple[Options, Process] | str:
         raise Complaint(f'unrecognized command: "{rest[0]}"')
     if values.get("help"):
         return usage()
+    if values.get("help_tls"):
+        return f"TLS:\n{flags.usage(TLS)}"
     if values.get("version"):
         return version()
+    # to nats-server an empty text is as good as none
+    values = {name: value for name, value in values.items() if value != "" or name in ("user", "pass", "auth")}
     _complain(values)
     process = Process(
         pid_file=values.get("pid"),
@@ -155,24 +185,29 @@ def _complain(values: dict[str, Any]) -> None:
         )
     for flag in NOT_YET:
         if values.get(flag.names[0], False) is not False:
-            raise Complaint(f"-{flag.names[0]} is not available yet ({flag.help})")
-    for flag in NEVER:
+            raise Complaint(f"{_names(flag)}: not available yet ({flag.help})")
+    for flag in CLUSTERS:
         if values.get(flag.names[0], False) is not False:
-            raise Complaint(f"-{flag.names[0]}: natslite does not cluster; join a NATS cluster for that")
+            raise Complaint(f"{_names(flag)}: not available, natslite does not form {flag.help}")
+    for name, (least, most) in BOUNDS.items():
+        if not least <= values.get(name, most) <= most:
+            raise Complaint(f"-{name} must be between {least:,} and {most:,}, not {values[name]:,}")
+    for name in ("user", "pass", "auth"):
+        # an unset variable in a script must not let everybody in
+        if values.get(name) == "":
+            raise Complaint(f"-{name}: the value is empty")
     if "auth" in values and ("user" in values or "pass" in values):
-        raise Complaint("Cannot have a user/pass and a token")
+        raise Complaint("cannot have a user and a token: use -user with -pass, or -auth")
     if ("user" in values) != ("pass" in values):
         raise Complaint("-user and -pass go together: " + ("-pass" if "user" in values else "-user") + " is missing")
-    for name in ("port", "http_port"):
-        if not -1 <= values.get(name, 0) <= 65535:
-            raise Complaint(f"-{name} must be between -1 and 65535, not {values[name]}")
-    for name in ("max_payload", "max_control_line", "max_pending", "ping_interval", "write_deadline", "auth_timeout"):
-        if values.get(name, 1) <= 0:
-            raise Complaint(f"-{name} must be more than 0")
     if values.get("max_payload", 0) > values.get("max_pending", Options().pending_bytes_max):
-        raise Complaint("max_payload cannot be higher than max_pending")
-    if values.get("max_subscription_tokens", 0) > 255:
-        raise Complaint("-max_subscription_tokens must be 255 or less")
+        raise Complaint("-max_payload cannot be higher than -max_pending")
+    if " " in values.get("name", ""):
+        raise Complaint("server name cannot contain spaces")
+
+
+def _names(flag: Flag) -> str:
+    return "/".join(f"-{name}" for name in flag.names)
 
 
 def _options(values: dict[str, Any]) -> Options:
@@ -196,6 +231,11 @@ def _options(values: dict[str, Any]) -> Options:
         "lame_duck_grace_s": "lame_duck_grace_period",
     }
     given: dict[str, Any] = {field: values[flag] for field, flag in fields.items() if flag in values}
+    # as in nats-server, 0 is no port: the usual one for clients, none for monitoring
+    if given.get("port") == 0:
+        del given["port"]
+    if given.get("monitor_port") == 0:
+        del given["monitor_port"]
     if "user" in values:
         given["users"] = (User(name=values["user"], password=values["pass"]),)
     both = values.get("DV", False)
@@ -212,9 +252,11 @@ def _options(values: dict[str, Any]) -> Options:
 
 
 def _tls(values: dict[str, Any]) -> Tls | None:
-    wanted = any(values.get(name) for name in ("tls", "tlsverify", "tlscert", "tlskey", "tlscacert"))
+    wanted = [name for name in ("tls", "tlsverify", "tlscert", "tlskey", "tlscacert") if values.get(name)]
     if not wanted:
         return None
+    if values.get("tls") is False:
+        raise Complaint(f"-tls=false and -{wanted[0]} contradict each other")
     if "tlscert" not in values:
         raise Complaint("TLS Server certificate must be present and valid: -tlscert <file> is missing")
     if "tlskey" not in values:

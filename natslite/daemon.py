@@ -2,19 +2,26 @@
 
 Run by `natslite.cli`. Whatever touches the process as a whole (descriptor limit, garbage collector, allocator, signals,
 log thread) is here, so that an embedded server touches nothing.
+
+    signals
+    └ open_server         banner, pid file and the monitoring port's address just before it listens
+      └ nursery           monitoring, collector, lame duck: ends before the server does
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import gc
 import os
 import resource
 import signal
+import socket
 import sys
+import traceback
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from natslite.auth.passwords import is_bcrypt
@@ -26,12 +33,19 @@ from natslite.tls import TlsError
 
 if TYPE_CHECKING:
     from natslite.cli import Process
+    from natslite.monitor.http import Monitor
 
-GC_INTERVAL_S = 10.0
+PROGRAM = "natslite-server"
+
+DESCRIPTORS_KEPT = 64
+"""For what is no client: listeners, monitoring, files."""
+
+COLLECT_INTERVAL_S = 10.0
 """How often it is looked whether the server is idle enough for a full collection."""
 
-GC_IDLE_MSGS = 1000
-"""Fewer messages than this since the last look: idle."""
+IDLE_MSGS = 1000
+IDLE_CONNECTIONS = 100
+"""Fewer messages and fewer new connections than this since the last look: idle."""
 
 SIGNAL_NAMES = {
     signal.SIGINT: "interrupt",
@@ -40,6 +54,10 @@ SIGNAL_NAMES = {
     signal.SIGUSR1: "user defined signal 1",
     signal.SIGUSR2: "user defined signal 2",
 }
+
+
+class StartError(Exception):
+    """What prevents the start; the text says it."""
 
 
 def main(options: Options, process: Process) -> int:
@@ -53,112 +71,142 @@ def main(options: Options, process: Process) -> int:
             utc=process.log_time_utc,
         )
     except OSError as error:
-        print(f"nats-server: cannot open the log {process.log_file}: {error.strerror}", file=sys.stderr)
+        print(f"nats-server: error opening file: {_open_error(error)}", file=sys.stderr)
         return 1
     try:
-        _prepare()
-        trio.run(_run, options, process, log)
-        return 0
-    except* TlsError as group:
-        log.fatal(f"{group.exceptions[0]}")
-    except* OSError as group:
-        log.fatal(_listen_error(group.exceptions[0]))
+        _prepare(log)
+        return trio.run(_run, _within_descriptors(options), process, log)
+    except Exception as error:
+        text = _explain(error)
+        log.fatal(text)
+        if process.log_file is not None:
+            # whoever typed the command looks here, and not into the file
+            print(f"nats-server: {text}", file=sys.stderr)
+        return 1
     finally:
         log.close()
-    return 1
 
 
-def _prepare() -> None:
+def _within_descriptors(options: Options) -> Options:
+    """Unless told otherwise, clients are refused before there is no descriptor left for anything (P-41)."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if options.connections_max != Options().connections_max or limit == resource.RLIM_INFINITY:
+        return options
+    return msgspec.structs.replace(
+        options, connections_max=min(options.connections_max, max(1, limit - DESCRIPTORS_KEPT))
+    )
+
+
+def _prepare(log: FileLog) -> None:
     """What a server asks of its process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     tune_process()
-    # A full collection stops the loop for as long as there are objects: it runs when idle (`_collect_when_idle`)
+    # a full collection stops the loop for as long as there are objects: it runs when idle (`_collect_when_idle`)
     gc.set_threshold(10_000, 50, 1_000_000)
 
+    def unraisable(what: sys.UnraisableHookArgs) -> None:
+        # the default writes to stderr, which may be full, from the loop
+        stack = "".join(traceback.format_exception(what.exc_value)) if what.exc_value is not None else ""
+        log.error(f"{what.err_msg or 'Exception ignored in'}: {what.object!r} {stack}")
 
-def _listen_error(error: BaseException) -> str:
-    where = getattr(error, "filename", None)
-    number = getattr(error, "errno", None)
-    if where is None or ":" not in str(where):
-        return str(error)
-    reason = "address already in use" if number == errno.EADDRINUSE else str(getattr(error, "strerror", error)).lower()
-    return f'Error listening on port: {where}, "listen tcp {where}: bind: {reason}"'
+    sys.unraisablehook = unraisable
 
 
-async def _run(options: Options, process: Process, log: FileLog) -> None:
-    with trio.open_signal_receiver(*SIGNAL_NAMES) as signals:
-        async with contextlib.AsyncExitStack() as stack:
-            nursery = await stack.enter_async_context(trio.open_nursery())
-            monitor_addresses: list[tuple[str, int]] = []
+async def _run(options: Options, process: Process, log: FileLog) -> int:
+    monitor: Monitor | None = None
+    server: Server | None = None
 
-            async def before_listen(server: Server) -> None:
-                _banner(server, log)
-                if options.monitor_port is not None:
-                    from natslite.monitor.http import serve_monitor
+    async def before_listen(server: Server) -> None:
+        nonlocal monitor
+        _banner(server, log)
+        if process.pid_file is not None:
+            _write_pid(process.pid_file)
+        if options.monitor_port is not None:
+            from natslite.monitor.http import open_monitor  # h11 takes its time, and few need it
 
-                    monitor_addresses.extend(await nursery.start(serve_monitor, server, log))
-
-            server = await stack.enter_async_context(open_server(options, log=log, before_listen=before_listen))
-            ports_file = None
             try:
-                if process.pid_file is not None:
-                    _write_pid(process.pid_file, log)
-                if process.ports_file_dir is not None:
-                    ports_file = _write_ports(process.ports_file_dir, server, monitor_addresses, log)
-                gc.collect()
-                gc.freeze()
-                nursery.start_soon(_collect_when_idle, server)
-                await _serve_signals(signals, server, log, nursery)
-                log.notice("Initiating Shutdown...")
-            finally:
-                nursery.cancel_scope.cancel()
-                if ports_file is not None:
-                    with contextlib.suppress(OSError):
-                        os.unlink(ports_file)
+                monitor = await open_monitor(server, log)
+            except OSError as error:
+                why = f"can't listen to the monitor port: {_listen_error(error)}"
+                raise StartError(f"Can't start monitoring: {why}") from None
+
+    status = 0
+    with trio.open_signal_receiver(*SIGNAL_NAMES) as signals:
+        try:
+            async with open_server(options, log=log, before_listen=before_listen) as server:
+                with _ports_file(process.ports_file_dir, server, monitor, log):
+                    await _serve(server, monitor, signals, log)
+        except ExceptionGroup as group:
+            if server is None or list(group.exceptions) != server.faults:
+                raise
+            # each was logged with its stack when it happened, and cost one client
+            log.error(f"There were {len(server.faults)} internal faults")
+            status = 1
+        finally:
+            if monitor is not None:
+                monitor.close()
     log.notice("Server Exiting..")
+    return status
 
 
-async def _serve_signals(signals: object, server: Server, log: FileLog, nursery: trio.Nursery) -> None:
-    """Returns when the process shall end."""
-    gone = trio.Event()
+async def _serve(server: Server, monitor: Monitor | None, signals: AsyncIterator[int], log: FileLog) -> None:
+    """Until a signal says that the process shall end, or until the last client has gone in lame duck mode."""
+    async with trio.open_nursery() as nursery:
+        if monitor is not None:
+            nursery.start_soon(monitor.serve)
+        gc.collect()
+        gc.freeze()
+        nursery.start_soon(_collect_when_idle, server)
+        with trio.CancelScope() as running:
+            await _obey(signals, server, log, nursery, running)
+        log.notice("Initiating Shutdown...")
+        nursery.cancel_scope.cancel()
+
+
+async def _obey(
+    signals: AsyncIterator[int], server: Server, log: FileLog, nursery: trio.Nursery, running: trio.CancelScope
+) -> None:
+    lame = False
 
     async def lame_duck() -> None:
         await server.lame_duck()
-        gone.set()
+        running.cancel()
 
-    async def end_when_gone(scope: trio.CancelScope) -> None:
-        await gone.wait()
-        scope.cancel()
-
-    with trio.CancelScope() as scope:
-        nursery.start_soon(end_when_gone, scope)
-        async for number in signals:  # type: ignore[attr-defined]
-            log.notice(f'Trapped "{SIGNAL_NAMES[number]}" signal')
-            if number == signal.SIGINT or (number == signal.SIGTERM and not server.lame):
-                return
-            if number == signal.SIGUSR1:
-                log.reopen()
-            elif number == signal.SIGUSR2 and not server.lame:
-                nursery.start_soon(lame_duck)
-            elif number == signal.SIGHUP:
-                log.error(
-                    "Failed to reload server configuration: "
-                    "can only reload config when a file is provided using -c or --config"
-                )
+    async for number in signals:
+        log.notice(f'Trapped "{SIGNAL_NAMES[signal.Signals(number)]}" signal')
+        if number == signal.SIGINT or (number == signal.SIGTERM and not lame):
+            return
+        if number == signal.SIGUSR1:
+            log.reopen()
+        elif number == signal.SIGUSR2 and not lame:
+            lame = True
+            nursery.start_soon(lame_duck)
+        elif number == signal.SIGHUP:
+            log.error(
+                "Failed to reload server configuration: "
+                "can only reload config when a file is provided using -c or --config"
+            )
 
 
 async def _collect_when_idle(server: Server) -> None:
     """One full collection when there is little traffic, instead of any in the middle of it."""
-    seen = server.stats().in_msgs
+    before = server.stats()
     while True:
-        await trio.sleep(GC_INTERVAL_S)
-        now = server.stats().in_msgs
-        if now - seen < GC_IDLE_MSGS and gc.get_count()[2] > 0:
+        await trio.sleep(COLLECT_INTERVAL_S)
+        now = server.stats()
+        idle = (
+            now.in_msgs - before.in_msgs < IDLE_MSGS
+            and now.total_connections - before.total_connections < IDLE_CONNECTIONS
+        )
+        if idle and gc.get_count()[2] > 0:
             gc.collect()
-        seen = now
+        before = now
+
+
+# ---- what is said
 
 
 def _banner(server: Server, log: FileLog) -> None:
@@ -168,56 +216,112 @@ def _banner(server: Server, log: FileLog) -> None:
     log.notice("Starting nats-server")
     log.notice(f"  Version:  {NATS_VERSION}")
     log.notice(f"  natslite: {__version__}")
-    if log.debug_on:
-        log.debug(f"  Python:   {sys.version.split()[0]}, trio {trio.__version__}")
+    log.debug(f"  Python:   {sys.version.split()[0]}, trio {trio.__version__}")
     log.notice(f"  Name:     {server.name}")
     log.notice(f"  ID:       {server.id}")
     secrets = [user.password for user in options.users] + ([options.token] if options.token else [])
     if any(not is_bcrypt(secret) for secret in secrets):
         log.warn("Plaintext passwords detected, use nkeys or bcrypt")
-    if not options.auth_required and options.host is not None and not _is_loopback(options.host):
-        log.warn(f"Everyone who reaches {options.host} may connect: there is no authentication. Start with one of")
+    if not options.auth_required and not all(_is_loopback(host) for host, _ in server.addresses):
+        log.warn(f"Everyone who reaches {server.host} may connect: there is no authentication. Start with one of")
         log.warn("    --user <name> --pass <password or bcrypt hash>")
         log.warn("    --auth <token>")
         log.warn("or listen on this machine only, without -a")
 
 
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or address.startswith("127.")
 
 
-def _write_pid(path: str, log: FileLog) -> None:
+def _explain(error: Exception) -> str:
+    """What prevented the start, in nats-server's words; the stack of whatever else ended the server."""
+    causes = list(_causes(error))
+    if len(causes) == 1:
+        cause = causes[0]
+        if isinstance(cause, StartError | TlsError):
+            return str(cause)
+        if isinstance(cause, OSError) and isinstance(cause.filename, str):
+            return f'Error listening on port: {cause.filename}, "{_listen_error(cause)}"'
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """Without the groups that nurseries put around them."""
+    if isinstance(error, ExceptionGroup):
+        for inner in error.exceptions:
+            yield from _causes(inner)
+    else:
+        yield error
+
+
+def _listen_error(error: OSError) -> str:
+    """As Go says it."""
+    if isinstance(error, socket.gaierror):
+        return f"listen tcp: lookup {str(error.filename).rpartition(':')[0]}: no such host"
+    return f"listen tcp {error.filename}: bind: {_reason(error)}"
+
+
+def _open_error(error: OSError) -> str:
+    return f"open {error.filename}: {_reason(error)}"
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+# ---- what is written
+
+
+def _write_pid(path: str) -> None:
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.write(fd, str(os.getpid()).encode())
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, str(os.getpid()).encode())
+        finally:
+            os.close(fd)
     except OSError as error:
-        log.error(f"Unable to write pid file {path}: {error.strerror}")
+        raise StartError(f"Could not write pidfile: {_open_error(error)}") from None
 
 
-def _write_ports(directory: str, server: Server, monitor: list[tuple[str, int]], log: FileLog) -> str | None:
-    """The file that harnesses wait for; its path."""
+@contextlib.contextmanager
+def _ports_file(directory: str | None, server: Server, monitor: Monitor | None, log: FileLog) -> Iterator[None]:
+    """The file that tells where everything listens exists for the time of the block."""
+    if directory is None:
+        yield
+        return
     import json
 
+    name = os.path.basename(sys.argv[0])
+    path = os.path.join(directory, f"{PROGRAM if name == '__main__.py' else name}_{os.getpid()}.ports")
     scheme = "tls" if server.options.tls is not None else "nats"
-    ports = {"nats": [f"{scheme}://{_join(host, port)}" for host, port in _reachable(server.addresses)]}
-    if monitor:
-        ports["monitoring"] = [f"http://{_join(host, port)}" for host, port in _reachable(monitor)]
-    path = os.path.join(directory, f"{os.path.basename(sys.argv[0])}_{os.getpid()}.ports")
+    ports = {"nats": [f"{scheme}://{address}" for address in _reachable(server.addresses)]}
+    if monitor is not None:
+        ports["monitoring"] = [f"http://{address}" for address in _reachable([(monitor.host, monitor.port)])]
+    part = path + ".part"
     try:
-        with open(path + ".part", "w") as file:
+        with open(part, "w") as file:
             json.dump(ports, file, separators=(",", ":"))
-        os.rename(path + ".part", path)
+        os.rename(part, path)  # whoever waits for it finds it whole
     except OSError as error:
-        log.error(f"Error writing ports file {path}: {error.strerror}")
-        return None
-    return path
+        log.error(f"Error writing ports file ({path}): {_open_error(error)}")
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+        yield
+        return
+    try:
+        yield
+    finally:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            log.error(f"Error cleaning up ports file {path}: {_reason(error)}")
 
 
-def _reachable(addresses: list[tuple[str, int]]) -> list[tuple[str, int]]:
-    """Where clients can go: the wildcard address means 127.0.0.1 first."""
-    return [("127.0.0.1" if host == "0.0.0.0" else "::1" if host == "::" else host, port) for host, port in addresses]
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _reachable(addresses: list[tuple[str, int]]) -> list[str]:
+    """Where clients of this machine can go; a wildcard address means 127.0.0.1 first."""
+    wildcards = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "[::1]"]}
+    return [
+        f"{shown}:{port}"
+        for host, port in addresses
+        for shown in wildcards.get(host, [f"[{host}]" if ":" in host else host])
+    ]
