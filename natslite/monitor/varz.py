@@ -15,6 +15,9 @@ from natslite.server import Server
 
 NANOSECONDS = 1_000_000_000
 
+FEATURE_FLAGS = ("js_ack_fc_v2", "js_api_reply_v2", "js_raft_delete_range", "js_snapshot_sources")
+"""All of them are of streams."""
+
 
 def uptime(seconds: float) -> str:
     """Whole seconds as `19s`, `3m4s`, `2h3m4s`, `1d2h3m4s`, `1y2d3h4m5s`."""
@@ -43,6 +46,7 @@ def varz(
     *,
     monitor: tuple[str, int],
     requests: Mapping[str, int],
+    certificate_end: datetime | None,
     memory_bytes: int,
     cpu_percent: float,
     dropped_log_lines: int,
@@ -57,8 +61,8 @@ def varz(
     auth_timeout = options.auth_timeout_s
     if auth_timeout is None:
         auth_timeout = 2.0 if options.tls is None else options.tls.timeout_s + 1
-    document: dict[str, Any] = {key: info[key] for key in ("server_id", "server_name", "version", "proto", "go")}
-    document |= {"host": server.host, "port": server.port}
+    document: dict[str, Any] = {key: info[key] for key in ("server_id", "server_name", "version", "proto")}
+    document |= {"git_commit": f"natslite-{__version__}", "go": info["go"], "host": server.host, "port": server.port}
     document |= {key: True for key in ("auth_required", "tls_required", "tls_verify") if info.get(key)}
     document["max_connections"] = options.connections_max
     if options.subscriptions_max > 0:
@@ -109,18 +113,20 @@ def varz(
         "http_req_stats": dict(requests),
         "config_load_time": rfc3339(server.started),
         "config_digest": "",
-        "feature_flags": {},
+        "feature_flags": dict.fromkeys(FEATURE_FLAGS, False),
         "system_account": "$SYS",
         "slow_consumer_stats": each | {"clients": stats.slow_consumers},
         "stale_connection_stats": each | {"clients": stats.stale_connections},
         "disk_io_wait_stats": {"waiters": 0, "waits": 0, "wait_time": 0, "max_wait_time": 0},
-        "natslite": {
-            "version": __version__,
-            "longest_turn": stats.longest_turn_s,
-            "longest_turn_since_read": server.turn_longest_since_read_s(),
-            "held_publishers": stats.held_publishers,
-            "dropped_log_lines": dropped_log_lines,
-        },
+    }
+    if certificate_end is not None:
+        document["tls_cert_not_after"] = certificate_end.strftime("%Y-%m-%dT%H:%M:%SZ")
+    document["natslite"] = {
+        "version": __version__,
+        "longest_turn": stats.longest_turn_s,
+        "longest_turn_since_read": server.turn_longest_since_read_s(),
+        "held_publishers": stats.held_publishers,
+        "dropped_log_lines": dropped_log_lines,
     }
     return document
 
