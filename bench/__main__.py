@@ -22,6 +22,7 @@ from bench.report import as_data, print_table
 from bench.run import Outcome, run_case
 from bench.servers import Peer, nats_server, natslite, raise_descriptor_limit
 
+WAIT_HELP = "how long a case waits, in all, for other processes to be quiet"
 TABLE_WIDTH = 140
 """Where the output is a file or a pipe."""
 
@@ -33,6 +34,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=Settings.rounds)
     parser.add_argument("--seconds", type=float, default=Settings.seconds, help="length of a load")
     parser.add_argument("--scale", type=float, default=1.0, help="fewer clients and subscriptions, to try things")
+    parser.add_argument("--patience", type=float, default=Settings.patience_s, metavar="S", help=WAIT_HELP)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
     parser.add_argument("--peer", metavar="NAME=COMMAND", help="measure this server instead of natslite")
     parser.add_argument("--baseline", metavar="NAME=COMMAND", help="compare with this server instead of nats-server")
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if baseline.name == candidate.name:
         print("the two servers need different names", file=sys.stderr)
         return 2
-    settings = Settings(seconds=arguments.seconds, rounds=arguments.rounds, scale=arguments.scale)
+    settings = Settings(arguments.seconds, arguments.rounds, arguments.scale, arguments.patience)
     progress = Console(stderr=True)
 
     def say(text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from bench.servers import Server
 
-Unit = Literal["/s", "ns", "us", "ms", "s", "B", "x"]
+Unit = Literal["/s", "ns", "us", "ms", "s", "B", "x", ""]
 Figures = dict[str, float]
 """Named results of one measurement, in the units of the rows that show them."""
 
@@ -24,6 +24,8 @@ class Settings:
     seconds: float = 1.5
     rounds: int = 3
     scale: float = 1.0
+    patience_s: float = 15.0
+    """How long a case waits in all for other processes to become quiet."""
 
     def scaled(self, number: int) -> int:
         return max(2, int(number * self.scale))

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from bench.errors import Invalid, Lost
-from bench.wire import PING, Target, barrier, connect, msg_bytes, pub, sub
+from bench.tls_stream import TlsStream
+from bench.wire import PING, Target, barrier, connect, connect_tls, msg_bytes, pub, sub
 from bench.workers import Link, Team, Worker
 
 BLOCK_BYTES = 256 * 1024
 BUFFER_BYTES = 1024 * 1024
+WAKE_BYTES = 64 * 1024
+"""How much must be pending before a subscriber reads."""
 SILENCE_S = 5.0
 """A subscriber that is owed bytes and receives none for this long has lost them."""
+POLL_S = 0.5
 SERVER_PINGS_MAX = 3
 """PINGs a server may have sent to a subscriber that does not answer, within one round."""
 
@@ -69,7 +72,7 @@ class Received:
 
 def publisher(link: Link, target: Target, source: Source) -> None:
     """Worker: for each number of seconds it is sent, publishes at full speed that long; answers `Sent`."""
-    sock = connect(target)
+    sock = _open(target)
     send, now = sock.sendall, time.monotonic
     link.send("ready")
     while True:
@@ -129,20 +132,22 @@ def counter(link: Link, target: Target, subscriptions: Sequence[bytes]) -> None:
     totals: dict[int, int] = {}
     readers: dict[int, Callable[[], int]] = {}
     buffer = bytearray(BUFFER_BYTES)
-    sockets = [connect(target, first=frames) for frames in subscriptions]
+    sockets = [_open(target, frames) for frames in subscriptions]
     for sock in sockets:
         totals[sock.fileno()] = 0
         readers[sock.fileno()] = _reader(sock, buffer)
         poll.register(sock.fileno(), select.EPOLLIN)
+    _wake_at(sockets, WAKE_BYTES)
     driver = link.fileno()
     poll.register(driver, select.EPOLLIN)
     link.send("ready")
     expected: int | None = None
     last = now = time.monotonic()
     while True:
-        for fd, _ in poll.poll(1.0):
+        for fd, _ in poll.poll(POLL_S):
             if fd == driver:
                 expected = link.receive()
+                _wake_at(sockets, 1)
                 now = time.monotonic()
             else:
                 totals[fd] += readers[fd]()
@@ -152,9 +157,21 @@ def counter(link: Link, target: Target, subscriptions: Sequence[bytes]) -> None:
                 _check_exact(totals, expected)
                 link.send(Received(last, time.process_time()))
                 expected = None
+                _wake_at(sockets, WAKE_BYTES)
             elif time.monotonic() - now > SILENCE_S:
                 short = {fd: expected - total for fd, total in totals.items() if total < expected}
                 raise Lost(f"{len(short)} of {len(totals)} subscribers lack {sum(short.values())} bytes")
+
+
+def _wake_at(sockets: Sequence[socket.socket | TlsStream], pending_bytes: int) -> None:
+    """Have the kernel report a socket once so much is pending: many subscribers read in large pieces or not at all.
+
+    Without it a subscriber wakes for every write of the server, and a hundred of them take the CPU that the server
+    would have used. Not with TLS: there it made nats-server slower, which writes ever smaller pieces then.
+    """
+    for sock in sockets:
+        if isinstance(sock, socket.socket):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, pending_bytes)
 
 
 def _check_exact(totals: dict[int, int], expected: int) -> None:
@@ -164,27 +181,24 @@ def _check_exact(totals: dict[int, int], expected: int) -> None:
         raise Lost(f"{len(wrong)} of {len(totals)} subscribers received too much: {wrong[:5]} bytes")
 
 
-def _reader(sock: socket.socket, buffer: bytearray) -> Callable[[], int]:
+def _open(target: Target, first: bytes = b"") -> socket.socket | TlsStream:
+    return connect_tls(target, first=first) if target.tls else connect(target, first=first)
+
+
+def _reader(stream: socket.socket | TlsStream, buffer: bytearray) -> Callable[[], int]:
     """A function that takes what has arrived and returns how many bytes it was."""
-    recv_into, room = sock.recv_into, len(buffer)
-    if isinstance(sock, ssl.SSLSocket):
-        sock.setblocking(False)
-        pending = sock.pending
+    if isinstance(stream, TlsStream):
+        count = stream.count
 
         def read_tls() -> int:
-            total = 0
-            while True:
-                try:
-                    got = recv_into(buffer)
-                except ssl.SSLWantReadError:
-                    return total
-                if not got:
-                    raise Invalid("a subscriber was cut by the server")
-                total += got
-                if total > room and not pending():
-                    return total
+            got = count()
+            if got < 0:
+                raise Invalid("a subscriber was cut by the server")
+            return got
 
         return read_tls
+
+    recv_into, room = stream.recv_into, len(buffer)
 
     def read() -> int:
         # MSG_TRUNC: the kernel counts and drops the bytes without copying them, so that the loader costs less.

@@ -32,15 +32,15 @@ def show_value(value: float | None, unit: Unit) -> str:
         return f"{value:.3g} /s"
     if unit == "B":
         return f"{value / 1024:.1f} KiB" if value >= 10_000 else f"{value:,.0f} B"
-    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return (f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}").rstrip()
 
 
-def show_goal(goal: Goal | None) -> str:
-    """How the goal reads in the table."""
-    if goal is None:
+def show_goal(row: Row) -> str:
+    """How its goal reads in the table."""
+    if row.goal is None:
         return ""
-    sign = "<=" if goal.at_most else ">="
-    return f"{sign} {goal.bound:g}x" if goal.of == "ratio" else f"{sign} {goal.bound:g}"
+    sign = "<=" if row.goal.at_most else ">="
+    return f"{sign} {row.goal.bound:g}x" if row.goal.of == "ratio" else f"{sign} {row.goal.bound:g} {row.unit}".rstrip()
 
 
 def rows_of(outcome: Outcome, candidate: str) -> list[Row]:
@@ -78,7 +78,7 @@ def as_data(outcomes: Sequence[Outcome], baseline: str, candidate: str, settings
                     candidate: value,
                     "ratio": ratio,
                     "ratios": ratios,
-                    "goal": show_goal(row.goal) or None,
+                    "goal": show_goal(row) or None,
                     "reached": row.goal.is_reached(value, ratio) if row.goal else None,
                 }
             )
@@ -123,7 +123,7 @@ def print_table(data: dict[str, Any], console: Console) -> None:
     if data["longest_turn_ms"] is not None:
         longest = data["longest_turn_ms"]
         reached = TURN_GOAL.is_reached(longest, None)
-        goal = show_goal(TURN_GOAL)
+        goal = show_goal(TURN_ROW)
         table.add_row("all of them", TURN_ROW.label, "", show_value(longest, "ms"), "", "", goal, _mark(reached))
     console.print(table)
     disturbed = [

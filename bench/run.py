@@ -21,8 +21,10 @@ from bench.servers import Certificate, Peer, Server, running
 
 ATTEMPTS_MAX = 2
 """How often a round is tried before it is reported as invalid."""
-PAUSE_S = 0.15
+PAUSE_S = 0.2
 """Between two measurements: what the last one left behind (closing sockets, a collector) shall not count."""
+QUIET_CPUS = 0.2
+"""Processors that other processes may use: above it a round waits, and one that was disturbed is repeated."""
 OTHERS = "others_cpus"
 """The figure added to every case: processors that processes other than server and loader used meanwhile."""
 TURN = "longest_turn_ms"
@@ -39,6 +41,8 @@ class Outcome:
     lost: bool = False
     """Whether a message was lost: the server is wrong."""
     seconds: float = 0.0
+    patience_s: float = 0.0
+    """What is left of it."""
 
     def values(self, peer: str, figure: str) -> list[float]:
         return [figures[figure] for figures in self.rounds[peer] if figures is not None and figure in figures]
@@ -59,7 +63,7 @@ class Outcome:
 
 def run_case(case: Case, peers: Sequence[Peer], settings: Settings, say: Callable[[str], None]) -> Outcome:
     """All rounds of one case, the peers in turn."""
-    outcome = Outcome(case, {peer.name: [] for peer in peers})
+    outcome = Outcome(case, {peer.name: [] for peer in peers}, patience_s=settings.patience_s)
     started = time.monotonic()
     rounds = min(settings.rounds, case.rounds_max)
     with certificate() if case.tls else contextlib.nullcontext() as tls:
@@ -98,7 +102,7 @@ def _started(peers: Iterable[Peer], tls: Certificate | None, outcome: Outcome) -
 def _measure(case: Case, server: Server, settings: Settings, outcome: Outcome) -> None:
     figures: Figures | None = None
     for _ in range(ATTEMPTS_MAX):
-        time.sleep(PAUSE_S)
+        _wait_for_quiet(server, outcome)
         server.longest_turn_s()
         others = Others(server)
         try:
@@ -112,13 +116,26 @@ def _measure(case: Case, server: Server, settings: Settings, outcome: Outcome) -
             break
         except Invalid as error:
             outcome.problems.append(f"{server.name}: invalid round: {error}; log: {server.log_tail()}")
-        else:
-            break
-    if figures is not None:
+            continue
         figures[OTHERS] = others.cpus()
         if (turn_s := server.longest_turn_s()) is not None:
             figures[TURN] = turn_s * 1000
+        if figures[OTHERS] < QUIET_CPUS or case.fresh or outcome.patience_s <= 0:
+            break
     outcome.rounds[server.name].append(figures)
+
+
+def _wait_for_quiet(server: Server, outcome: Outcome) -> None:
+    started = time.monotonic()
+    while True:
+        others = Others(server)
+        time.sleep(PAUSE_S)
+        if others.cpus() < QUIET_CPUS:
+            return
+        outcome.patience_s -= time.monotonic() - started
+        if outcome.patience_s <= 0:
+            return
+        started = time.monotonic()
 
 
 class Others:

@@ -112,7 +112,7 @@ def measure(kind: str, server: Server, settings: Settings) -> Figures:
         before = server.rss_bytes()
         subscriber = team.start(owner, server.target, frames)
         seconds = subscriber.receive()
-        time.sleep(SETTLE_S)
+        time.sleep(min(SETTLE_S, settings.seconds))
         grown = server.rss_bytes() - before
         started, ended = publisher.ask(1)
         miss_s = ended - started
@@ -121,7 +121,7 @@ def measure(kind: str, server: Server, settings: Settings) -> Figures:
         hit_s = max(ponged, subscriber.receive()) - started
         with pings:
             subscriber.kill()
-            time.sleep(AFTERMATH_S)
+            time.sleep(min(AFTERMATH_S, settings.seconds))
     return {
         "bytes": grown / count,
         "sub_rate": count / seconds,

@@ -9,8 +9,10 @@ import socket
 import ssl
 import struct
 from dataclasses import dataclass
+from typing import Protocol
 
 from bench.errors import Invalid
+from bench.tls_stream import TlsStream
 
 CONNECT = b'CONNECT {"verbose":false,"pedantic":false}\r\n'
 """Protocol 0, so that no INFO follows later and every received byte is accounted for."""
@@ -46,15 +48,40 @@ def msg_bytes(subject: bytes, sid: int, payload_bytes: int) -> int:
     return len(b"MSG %b %d %d\r\n" % (subject, sid, payload_bytes)) + payload_bytes + 2
 
 
-def connect(target: Target, *, source: str | None = None, first: bytes = b"") -> socket.socket:
-    """A connection that has exchanged INFO, CONNECT and one PING; `first` is sent before that PING."""
+class Stream(Protocol):
+    """What handshake and barrier need: a socket or a `TlsStream`."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+
+
+def connect(target: Target, *, first: bytes = b"") -> socket.socket:
+    """A plain connection that has exchanged INFO, CONNECT and one PING; `first` is sent before that PING."""
+    sock = _greeted(target)
+    _introduce(sock, first)
+    return sock
+
+
+def connect_tls(target: Target, *, first: bytes = b"") -> TlsStream:
+    """The same with the upgrade that follows INFO."""
+    assert target.tls is not None, "a target without TLS"
+    stream = TlsStream(_greeted(target), target.tls)
+    _introduce(stream, first)
+    return stream
+
+
+def _introduce(stream: Stream, first: bytes) -> None:
+    stream.sendall(CONNECT + first)
+    barrier(stream)
+
+
+def _greeted(target: Target) -> socket.socket:
+    """A connection whose INFO has been read."""
     sock = socket.socket()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # Kernel timeouts, since settimeout() would add a poll() to every call.
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SOCKET_TIMEOUT_S, 0))
-    if source is not None:
-        sock.bind((source, 0))
     sock.connect((target.host, target.port))
     greeting = b""
     while not greeting.endswith(b"\n"):
@@ -62,14 +89,10 @@ def connect(target: Target, *, source: str | None = None, first: bytes = b"") ->
         if not part:
             raise Invalid(f"connection closed after {greeting[:80]!r}")
         greeting += part
-    if target.tls is not None:
-        sock = target.tls.wrap_socket(sock, server_hostname="localhost")
-    sock.sendall(CONNECT + first)
-    barrier(sock)
     return sock
 
 
-def barrier(sock: socket.socket) -> None:
+def barrier(sock: Stream) -> None:
     """PING and wait for the PONG: everything sent before has been handled. Only where no MSG can arrive."""
     sock.sendall(PING)
     received = b""
