@@ -62,7 +62,7 @@ class FileLog:
         self._refused = 0
         self._chars_put = 0
         self._unwritten = 0
-        self._chars_taken = 0
+        self._chars_written = 0
         self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._thread.start()
 
@@ -106,7 +106,7 @@ class FileLog:
         self._thread.join(CLOSE_DEADLINE_S)
 
     def _put(self, level: str, text: str) -> None:
-        if self._queue.qsize() >= QUEUE_LINES_MAX or self._chars_put - self._chars_taken + len(text) > QUEUE_CHARS_MAX:
+        if self._queue.qsize() >= QUEUE_LINES_MAX or self._chars_put - self._chars_written + len(text) > QUEUE_CHARS_MAX:
             self._refused += 1
             return
         line = self._format(level, text)
@@ -131,12 +131,14 @@ class FileLog:
         order = None
         while order is not _Order.END:
             lines, order = self._take()
+            chars = sum(map(len, lines))
             caught_up = order is _Order.END or self._queue.empty()
             if caught_up and (dropped := self.dropped) > told:
                 text = f"{dropped - told} log lines dropped, they could not be written in time"
                 lines.append(self._format("WRN", text))
                 told = dropped
             self._write(lines)
+            self._chars_written += chars  # not before: until then they are in memory
             if order is _Order.REOPEN:
                 self._swap()
 
@@ -146,7 +148,6 @@ class FileLog:
         item = self._queue.get()
         while isinstance(item, str):
             lines.append(item)
-            self._chars_taken += len(item)
             if len(lines) == BATCH_LINES_MAX:
                 return lines, None
             try:
