@@ -1,8 +1,8 @@
 """Building the engine: setuptools' build_ext, with a sentence where it cannot work.
 
 Named in pyproject.toml's `[tool.setuptools.cmdclass]`; never imported by the product. NATSLITE_BUILD=asan builds with
-AddressSanitizer, NATSLITE_BUILD=trace with line tracing for profilers. Everything is checked when something is to be
-compiled and not before, so that a source archive can be made anywhere.
+AddressSanitizer and checked array bounds, NATSLITE_BUILD=trace with line tracing for profilers. Everything is checked
+when something is to be compiled and not before, so that a source archive can be made anywhere.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import Cython
 from Cython.Build import cythonize
 from setuptools.command.build_ext import build_ext
 
+SANITIZERS = ["-fsanitize=address,bounds"]
 FLAGS = {
     "": ["-O3", "-fno-strict-aliasing", "-Wno-unused-function"],
-    "asan": ["-O1", "-g", "-fsanitize=address", "-fno-omit-frame-pointer"],
+    "asan": ["-O1", "-g", *SANITIZERS, "-fno-sanitize-recover=bounds", "-fno-omit-frame-pointer"],
     "trace": ["-O3", "-fno-strict-aliasing", "-Wno-unused-function"],
 }
 """Of the compiler, for each value of NATSLITE_BUILD."""
@@ -110,7 +111,7 @@ class BuildEngine(build_ext):
             extension.sources = sources[extension.name]
             extension.extra_compile_args = FLAGS[kind]
             if kind == "asan":
-                extension.extra_link_args = ["-fsanitize=address"]
+                extension.extra_link_args = SANITIZERS
             if kind == "trace":
                 extension.define_macros.append(("CYTHON_TRACE_NOGIL", "1"))
         super().run()

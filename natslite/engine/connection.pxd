@@ -38,6 +38,8 @@ cdef class Connection(Outbound):
     cdef size_t input_room
     cdef size_t input_need      # bytes from input_start that the unfinished command takes in all, if known
     cdef size_t keep_max        # of what `process` left, only so much needs to be kept; 0: all
+    cdef size_t blanks_from     # and not what lies from here
+    cdef size_t blanks_to       # to here; 0: nothing does
     cdef Result* recent[RECENT]
     cdef bint recent_allowed[RECENT]
     # what CONNECT said

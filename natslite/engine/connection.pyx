@@ -33,6 +33,7 @@ cdef enum:
     WORK_COLD = 512
     WORK_SUBSCRIBE = 2048
     HOLD_BYTES = 4 << 20
+    BLANKS_KEPT = 64    # before the arguments of a line that is not whole: fewer are not worth taking out
     UNTRUSTED_PENDING_BYTES_MAX = 64 << 10  # answers that wait for a peer before it has authenticated (P-53)
 
 cdef double RTT_INTERVAL_S = 3600.0  # even a busy client is measured this often
@@ -231,6 +232,7 @@ cdef class Connection(Outbound):
     cdef bint keep_rest(self, const char* data, size_t length) noexcept:
         """Keeps what `process` left, as far as it matters; `data` may be part of what is kept already."""
         cdef char* grown
+        cdef size_t blanks = self.blanks_to - self.blanks_from
         if self.keep_max and length > self.keep_max:
             length = self.keep_max
         if length == 0 or self.closed:
@@ -239,6 +241,11 @@ cdef class Connection(Outbound):
             self.input = NULL
             return True
         if self.input != NULL and self.input <= data < self.input + self.input_room:
+            if blanks:
+                # before the blanks stands the verb, which is short
+                memmove(<char*>data + blanks, data, self.blanks_from)
+                data += blanks
+                length -= blanks
             self.input_start = data - self.input
             self.input_end = self.input_start + length
             if self.input_room > 4096 and length < self.input_room // 4:
@@ -250,6 +257,8 @@ cdef class Connection(Outbound):
                     self.input = grown
             return True
         self.input_start = self.input_end = 0
+        if blanks:
+            return self.keep(data, self.blanks_from) and self.keep(data + self.blanks_to, length - self.blanks_to)
         return self.keep(data, length)
 
     cdef bint keep(self, const char* data, size_t length) noexcept:
@@ -288,7 +297,7 @@ cdef class Connection(Outbound):
         cdef const char* p
         cdef size_t queued_max = self.turn.queued + budget
         self.input_need = 0
-        self.keep_max = 0
+        self.keep_max = self.blanks_from = self.blanks_to = 0
         while at < length:
             p = data + at
             if not self.connected:
@@ -338,6 +347,9 @@ cdef class Connection(Outbound):
             elif status == SCAN_MORE:
                 if command.keep_len < length - at:
                     self.keep_max = command.keep_len  # nothing else can matter before the line's end (P-16)
+                elif command.blanks_to > command.blanks_from + BLANKS_KEPT:
+                    self.blanks_from = command.blanks_from
+                    self.blanks_to = command.blanks_to
                 break
             elif status == SCAN_ARGUMENTS:
                 at += command.line_len

@@ -28,7 +28,9 @@ cdef struct Command:
     # One control line. Every pointer is into the bytes given to `scan`.
     Verb verb
     Py_ssize_t line_len         # to the next command, or to the payload
-    Py_ssize_t keep_len         # SCAN_MORE: only these first bytes need to be kept
+    Py_ssize_t keep_len         # SCAN_MORE: only these first bytes need to be kept,
+    Py_ssize_t blanks_from      # and of them not those from here
+    Py_ssize_t blanks_to        # to here: 0 or less of them, there are none
     const char* arg             # the arguments: without leading blanks and line end
     Py_ssize_t arg_len
     const char* word[WORDS_MAX]

@@ -58,12 +58,15 @@ cdef inline bint _quick(const char* data, Py_ssize_t length, Py_ssize_t line_max
     """A whole PUB or HPUB in the form that clients send; anything else is left to `_thorough`."""
     cdef Py_ssize_t i, start
     cdef int words = 0
+    cdef int words_min
     cdef unsigned char c
     if data[0] == b'P' and data[1] == b'U' and data[2] == b'B' and data[3] == b' ':
         command.verb = PUB
+        words_min = 2
         start = i = 4
     elif data[0] == b'H' and data[1] == b'P' and data[2] == b'U' and data[3] == b'B' and data[4] == b' ':
         command.verb = HPUB
+        words_min = 3
         start = i = 5
     else:
         return False
@@ -96,12 +99,13 @@ cdef inline bint _quick(const char* data, Py_ssize_t length, Py_ssize_t line_max
     command.canonical = True
     if command.arg_len > line_max:
         return False
+    if words < words_min or words > words_min + 1:
+        return False
     command.total_len = parse_size(command.word[words - 1], command.word_len[words - 1])
-    if command.verb == PUB:
-        command.header_len = 0
-        return 2 <= words <= 3 and command.total_len >= 0
-    command.header_len = parse_size(command.word[words - 2], command.word_len[words - 2])
-    return 3 <= words <= 4 and 0 <= command.header_len <= command.total_len
+    command.header_len = 0
+    if command.verb == HPUB:
+        command.header_len = parse_size(command.word[words - 2], command.word_len[words - 2])
+    return 0 <= command.header_len <= command.total_len
 
 
 cdef int _thorough(const char* data, Py_ssize_t length, Py_ssize_t line_max, Command* command) noexcept nogil:
@@ -118,6 +122,7 @@ cdef int _thorough(const char* data, Py_ssize_t length, Py_ssize_t line_max, Com
     if verb < 0:
         return SCAN_UNKNOWN
     command.keep_len = length
+    command.blanks_from = command.blanks_to = 0
     if verb == NO_VERB:
         return SCAN_MORE
     form = &FORMS[verb]
@@ -148,6 +153,8 @@ cdef int _thorough(const char* data, Py_ssize_t length, Py_ssize_t line_max, Com
     if command.arg_len > line_max:
         return SCAN_TOO_LONG
     if newline == NULL:
+        command.blanks_from = form.length + 1
+        command.blanks_to = i
         return SCAN_MORE
     command.line_len = newline - data + 1
     if form.words_min < 0:

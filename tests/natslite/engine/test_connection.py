@@ -94,6 +94,20 @@ def test_fatal_input(script, answer, reason):
         assert connection.reason == reason
 
 
+@pytest.mark.parametrize("verb", [b"PUB", b"HPUB", b"SUB", b"UNSUB", b"CONNECT", b"INFO", b"-ERR", b"HMSG"])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b" \r\n"])
+def test_any_number_of_arguments(verb, end):
+    """The quick way through PUB and HPUB looked at a word before the first one, at whatever lay there."""
+    for count in range(9):
+        for word in (b"1", b"some.subject", b"x" * 90):
+            connection = World().connection()
+            connection.feed(b"SUB a.longer.subject queue 1\r\n" + b" ".join([verb, *[word] * count]) + end)
+            answer = connection.take()
+            while connection.control is not None:
+                connection.resume()
+            assert answer == b"" or answer.startswith(b"-ERR '")
+
+
 def test_nothing_but_connect_before_authentication():
     for first in (b"PING\r\n", b"PUB foo 0\r\n\r\n", b"x"):
         connection = World().connection(connect=False, trusted=False)
