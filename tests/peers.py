@@ -109,6 +109,10 @@ class Daemon:
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def stop(self) -> int:
         """Asks it to end; its exit code."""
         self.process.terminate()

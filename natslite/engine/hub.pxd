@@ -62,7 +62,10 @@ cdef class Hub:
     cdef bint _close_some(self) noexcept
     cdef void _unplug(self, Connection connection) noexcept
     cdef bint _time(self) noexcept
+    cdef bint _is_current(self, Timer* timer) noexcept
     cdef void _push(self, double at, uint32_t slot) noexcept
+    cdef void _lift(self, size_t i) noexcept
+    cdef void _sweep(self) noexcept
     cdef void _pop(self) noexcept
     cdef void _cut_largest(self) noexcept
     cdef bint _should_spin(self) noexcept

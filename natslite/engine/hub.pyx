@@ -766,11 +766,9 @@ cdef class Hub:
         while self.timers_count and self.timers[0].at <= self.turn.now:
             timer = self.timers[0]
             self._pop()
-            if self.generations[timer.slot] == 0 or not isinstance(self.slots[timer.slot], Connection):
+            if not self._is_current(&timer):
                 continue
             connection = <Connection>self.slots[timer.slot]
-            if connection.generation != timer.generation or connection.timer_at != timer.at:
-                continue
             connection.timer_at = 0
             due = connection.on_timer(self.turn.now)
             if due > 0:
@@ -779,27 +777,50 @@ cdef class Hub:
             did = True
         return did
 
+    cdef bint _is_current(self, Timer* timer) noexcept:
+        """Whether its connection is still there, and has not set another since."""
+        return self.generations[timer.slot] == timer.generation and isinstance(self.slots[timer.slot], Connection) \
+            and (<Connection>self.slots[timer.slot]).timer_at == timer.at
+
     cdef void _push(self, double at, uint32_t slot) noexcept:
-        """Into the heap of timers; a stale entry is recognised when it comes up."""
+        """Into the heap of timers; one that is not current any more is recognised when it comes up."""
         cdef Timer* grown
-        cdef size_t i, parent
         if self.timers_count == self.timers_room:
-            grown = <Timer*>realloc(self.timers, (2 * self.timers_room + 64) * sizeof(Timer))
-            if grown == NULL:
-                return
-            self.timers = grown
-            self.timers_room = 2 * self.timers_room + 64
-        i = self.timers_count
+            self._sweep()
+            if self.timers_count >= self.timers_room - self.timers_room // 4:
+                grown = <Timer*>realloc(self.timers, (2 * self.timers_room + 64) * sizeof(Timer))
+                if grown == NULL:
+                    return
+                self.timers = grown
+                self.timers_room = 2 * self.timers_room + 64
+        self.timers[self.timers_count].at = at
+        self.timers[self.timers_count].slot = slot
+        self.timers[self.timers_count].generation = self.generations[slot]
         self.timers_count += 1
+        self._lift(self.timers_count - 1)
+
+    cdef void _lift(self, size_t i) noexcept:
+        """Moves an entry of the heap up to its place."""
+        cdef Timer timer = self.timers[i]
+        cdef size_t parent
         while i:
             parent = (i - 1) >> 1
-            if self.timers[parent].at <= at:
+            if self.timers[parent].at <= timer.at:
                 break
             self.timers[i] = self.timers[parent]
             i = parent
-        self.timers[i].at = at
-        self.timers[i].slot = slot
-        self.timers[i].generation = self.generations[slot]
+        self.timers[i] = timer
+
+    cdef void _sweep(self) noexcept:
+        """Throws out what is not current before the heap would grow: a client that comes and goes leaves an entry, and
+        its time may be far away."""
+        cdef size_t i, kept = 0
+        for i in range(self.timers_count):
+            if self._is_current(&self.timers[i]):
+                self.timers[kept] = self.timers[i]
+                self._lift(kept)
+                kept += 1
+        self.timers_count = kept
 
     cdef void _pop(self) noexcept:
         cdef Timer last

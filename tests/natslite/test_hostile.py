@@ -92,10 +92,6 @@ def crowd(daemon: Daemon, count: int, hello: bytes = b"") -> Iterator[list[Peer]
         yield peers
 
 
-def descriptors(daemon: Daemon) -> int:
-    return len(list(Path(f"/proc/{daemon.pid}/fd").iterdir()))
-
-
 def settled_rss(daemon: Daemon, innocent: Innocent) -> int:
     """Memory when the server has done what was sent before: its loop is one thread, and ours is the last turn."""
     for _ in range(3):
@@ -119,13 +115,13 @@ BEGINNINGS = [
 def test_half_open_connections() -> None:
     """They begin something and say no more; they vanish without a goodbye."""
     with attacked() as (daemon, innocent):
-        before = descriptors(daemon)
+        before = daemon.descriptors()
         for beginning in BEGINNINGS:
             with crowd(daemon, 20, beginning) as peers:
                 innocent.round_trip()
                 for peer in peers[::2]:  # reset instead of a proper end
                     peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        wait_for(lambda: descriptors(daemon) <= before, "the server has let go of them")
+        wait_for(lambda: daemon.descriptors() <= before, "the server has let go of them")
 
 
 def test_peers_that_answer_no_ping_are_let_go() -> None:
