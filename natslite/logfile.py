@@ -106,7 +106,10 @@ class FileLog:
         self._thread.join(CLOSE_DEADLINE_S)
 
     def _put(self, level: str, text: str) -> None:
-        if self._queue.qsize() >= QUEUE_LINES_MAX or self._chars_put - self._chars_written + len(text) > QUEUE_CHARS_MAX:
+        if (
+            self._queue.qsize() >= QUEUE_LINES_MAX
+            or self._chars_put - self._chars_written + len(text) > QUEUE_CHARS_MAX
+        ):
             self._refused += 1
             return
         line = self._format(level, text)
