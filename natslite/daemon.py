@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
+from natslite.addresses import is_loopback, reachable
 from natslite.auth.passwords import is_bcrypt
 from natslite.engine.hub import tune_process
 from natslite.logfile import FileLog
@@ -128,7 +129,7 @@ async def _run(options: Options, process: Process, log: FileLog) -> int:
             from natslite.monitor.http import open_monitor  # h11 takes its time, and few need it
 
             try:
-                monitor = await open_monitor(server, log)
+                monitor = open_monitor(server, log)
             except OSError as error:
                 why = f"can't listen to the monitor port: {_listen_error(error)}"
                 raise StartError(f"Can't start monitoring: {why}") from None
@@ -222,15 +223,11 @@ def _banner(server: Server, log: FileLog) -> None:
     secrets = [user.password for user in options.users] + ([options.token] if options.token else [])
     if any(not is_bcrypt(secret) for secret in secrets):
         log.warn("Plaintext passwords detected, use nkeys or bcrypt")
-    if not options.auth_required and not all(_is_loopback(host) for host, _ in server.addresses):
+    if not options.auth_required and not all(is_loopback(host) for host, _ in server.addresses):
         log.warn(f"Everyone who reaches {server.host} may connect: there is no authentication. Start with one of")
         log.warn("    --user <name> --pass <password or bcrypt hash>")
         log.warn("    --auth <token>")
         log.warn("or listen on this machine only, without -a")
-
-
-def _is_loopback(address: str) -> bool:
-    return address == "::1" or address.startswith("127.")
 
 
 def _explain(error: Exception) -> str:
@@ -294,9 +291,9 @@ def _ports_file(directory: str | None, server: Server, monitor: Monitor | None, 
     name = os.path.basename(sys.argv[0])
     path = os.path.join(directory, f"{PROGRAM if name == '__main__.py' else name}_{os.getpid()}.ports")
     scheme = "tls" if server.options.tls is not None else "nats"
-    ports = {"nats": [f"{scheme}://{address}" for address in _reachable(server.addresses)]}
+    ports = {"nats": [f"{scheme}://{address}" for address in reachable(server.addresses)]}
     if monitor is not None:
-        ports["monitoring"] = [f"http://{address}" for address in _reachable([(monitor.host, monitor.port)])]
+        ports["monitoring"] = [f"http://{address}" for address in reachable([(monitor.host, monitor.port)])]
     part = path + ".part"
     try:
         with open(part, "w") as file:
@@ -315,13 +312,3 @@ def _ports_file(directory: str | None, server: Server, monitor: Monitor | None, 
             os.unlink(path)
         except OSError as error:
             log.error(f"Error cleaning up ports file {path}: {_reason(error)}")
-
-
-def _reachable(addresses: list[tuple[str, int]]) -> list[str]:
-    """Where clients of this machine can go; a wildcard address means 127.0.0.1 first."""
-    wildcards = {"0.0.0.0": ["127.0.0.1"], "::": ["127.0.0.1", "[::1]"]}
-    return [
-        f"{shown}:{port}"
-        for host, port in addresses
-        for shown in wildcards.get(host, [f"[{host}]" if ":" in host else host])
-    ]

@@ -15,7 +15,6 @@ of them coming at once no crowd of tasks. Knows no signal, flag or file; those a
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import platform
 import socket
@@ -27,7 +26,7 @@ from typing import Any
 import msgspec
 import trio
 
-from natslite import __version__, ids, tls
+from natslite import __version__, addresses, ids, tls
 from natslite.auth.passwords import Authenticator
 from natslite.client import Client
 from natslite.engine.connection import Connection, Limits
@@ -162,6 +161,7 @@ class Server:
             "server_name": self.name,
             "version": NATS_VERSION,
             "proto": 1,
+            "git_commit": f"natslite-{__version__}",
             "go": f"python{platform.python_version()}",
             "host": self.host,
             "port": self.port,
@@ -223,6 +223,7 @@ class Server:
 
     def admit(self, fd: int, host: str, port: int) -> None:
         """Takes a new socket: INFO, or INFO and a refusal (P-3, P-41)."""
+        host = host.removeprefix("::ffff:")  # of the other family on a socket for both
         trusted = not self.options.auth_required
         connection = Connection(self.turn, self.sublist, self.limits, self._next_cid, trusted=trusted)
         self._next_cid += 1
@@ -368,9 +369,9 @@ class Server:
         """Binds all addresses. OSError has `filename` "host:port"."""
         options = self.options
         if options.host is not None:
-            sockets = [_bind(options.host, max(0, options.port))]
+            sockets = [addresses.bind(options.host, max(0, options.port))]
         else:
-            sockets = _bind_loopback(max(0, options.port), self.log)
+            sockets = addresses.bind_loopback(max(0, options.port), self.log)
         for sock in sockets:
             self.addresses.append(sock.getsockname()[:2])
             self._acceptors.append(_Acceptor(self, sock))
@@ -380,9 +381,12 @@ class Server:
     def _start_accepting(self) -> None:
         for acceptor in self._acceptors:
             host, port = acceptor.socket.getsockname()[:2]
-            shown = self.host if acceptor is self._acceptors[0] else host
-            self.log.notice(f"Listening for client connections on {_address(shown, port)}")
-            acceptor.socket.listen(_backlog())
+            if acceptor is self._acceptors[0]:
+                self.log.notice(f"Listening for client connections on {addresses.joined(self.host, port)}")
+            else:
+                # in words of its own: harnesses that look for the line above take the last one that they see
+                self.log.notice(f"Listening on {addresses.joined(host, port)} as well")
+            acceptor.socket.listen(addresses.backlog())
             self.hub.watch(acceptor.watched)
         if self.options.tls is not None:
             self.log.notice("TLS required for client connections")
@@ -510,56 +514,7 @@ def compile_permissions(rules: Permissions) -> EnginePermissions:
     )
 
 
-# ---- addresses
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-            sock.bind(address)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-    except OSError as error:
-        error.filename = _address(host, port)
-        raise
-
-
-def _bind_loopback(port: int, log: Log) -> list[socket.socket]:
-    """127.0.0.1 and ::1 on one port; only the first where ::1 does not exist (P-80)."""
-    for _ in range(64):
-        first = _bind("127.0.0.1", port)
-        try:
-            return [first, _bind("::1", first.getsockname()[1])]
-        except OSError as error:
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
-                log.debug("::1 does not exist here, listening on 127.0.0.1 only")
-                return [first]
-            first.close()
-            if port or error.errno != errno.EADDRINUSE:
-                raise
-    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE), "127.0.0.1 and ::1")
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _backlog() -> int:
-    """The system's maximum."""
-    try:
-        with open("/proc/sys/net/core/somaxconn") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return socket.SOMAXCONN
+# ---- the machine
 
 
 def _memory_bytes() -> int:

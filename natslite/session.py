@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Protocol
 
-from natslite import connect
+from natslite import addresses, connect
 from natslite.auth.passwords import Denied
 from natslite.engine.connection import Connection
 from natslite.options import User
@@ -91,8 +91,8 @@ class Session:
         self.connection = connection
         self.host = host
         self.port = port
-        self.loopback = host.startswith("127.") or host == "::1"
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.loopback = addresses.is_loopback(host)
+        self.address = addresses.joined(host, port)
         self.label = ""
         self.connect: connect.Connect | None = None
         self.tracer: Tracer | None = None

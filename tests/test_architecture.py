@@ -22,7 +22,7 @@ ENGINE = PRODUCT / "engine"
 LAYERS: list[set[str]] = [
     {"natslite"},  # the version; what it exports is imported when asked for
     {"flags", "headers", "ids", "log", "logfile", "options", "stats", "subjects"},
-    {"connect", "tls"},
+    {"addresses", "connect", "tls"},
     {"auth", "auth.passwords"},
     {"engine"},
     {"client", "service", "trace"},
@@ -66,7 +66,7 @@ MAY_USE: dict[str, set[str]] = {
     # who waits
     "trio": {"auth.passwords", "client", "daemon", "monitor.http", "server", "service", "transport"},
     # the process and the machine
-    "os": {"auth.passwords", "daemon", "ids", "logfile", "monitor.http", "monitor.varz", "server"},
+    "os": {"addresses", "auth.passwords", "daemon", "ids", "logfile", "monitor.http", "monitor.varz", "server"},
     "gc": {"daemon"},
     "platform": {"server"},
     "resource": {"daemon"},
@@ -78,7 +78,7 @@ MAY_USE: dict[str, set[str]] = {
     "random": {"session"},
     "secrets": set(),
     # sockets and files
-    "socket": {"daemon", "monitor.http", "server", "transport"},
+    "socket": {"addresses", "daemon", "server", "transport"},
     "select": {"logfile", "transport"},
     "ssl": {"monitor.certificate", "tls", "transport"},
     "pathlib": set(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -19,7 +18,7 @@ from email.utils import formatdate
 import h11
 import trio
 
-from natslite import __version__
+from natslite import __version__, addresses
 from natslite.log import Log
 from natslite.monitor.certificate import not_after
 from natslite.monitor.varz import varz
@@ -151,35 +150,15 @@ class Monitor:
             self._room.release()
 
 
-async def open_monitor(server: Server, log: Log) -> Monitor:
+def open_monitor(server: Server, log: Log) -> Monitor:
     """Binds the monitoring port of a server's Options. OSError has `filename` "host:port"."""
     options = server.options
     host = options.monitor_host or options.host or "127.0.0.1"
-    sock = await _bind(host, max(0, options.monitor_port or 0))
-    monitor = Monitor(server, log, host, sock)
-    log.notice(f"Starting http monitor on {_join(host, monitor.port)}")
+    sock = addresses.bind(host, max(0, options.monitor_port or 0))
+    sock.listen(CONNECTIONS_MAX)
+    monitor = Monitor(server, log, host, trio.socket.from_stdlib_socket(sock))
+    log.notice(f"Starting http monitor on {addresses.joined(host, monitor.port)}")
     return monitor
-
-
-async def _bind(host: str, port: int) -> trio.socket.SocketType:
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        sock = trio.socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # the wildcard address listens on both families, as for clients
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-            await sock.bind(address)
-            sock.listen(CONNECTIONS_MAX)
-        except BaseException:
-            sock.close()
-            raise
-        return sock
-    except OSError as error:
-        error.filename = _join(host, port)
-        raise
 
 
 async def _converse(stream: trio.abc.HalfCloseableStream, answer: Callable[[str], Answer]) -> None:
@@ -277,7 +256,3 @@ def _resident_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

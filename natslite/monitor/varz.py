@@ -61,8 +61,10 @@ def varz(
     auth_timeout = options.auth_timeout_s
     if auth_timeout is None:
         auth_timeout = 2.0 if options.tls is None else options.tls.timeout_s + 1
-    document: dict[str, Any] = {key: info[key] for key in ("server_id", "server_name", "version", "proto")}
-    document |= {"git_commit": f"natslite-{__version__}", "go": info["go"], "host": server.host, "port": server.port}
+    document: dict[str, Any] = {
+        key: info[key] for key in ("server_id", "server_name", "version", "proto", "git_commit", "go")
+    }
+    document |= {"host": server.host, "port": server.port}
     document |= {key: True for key in ("auth_required", "tls_required", "tls_verify") if info.get(key)}
     document["max_connections"] = options.connections_max
     if options.subscriptions_max > 0:

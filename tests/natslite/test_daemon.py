@@ -24,7 +24,7 @@ import pytest
 import trio
 
 from natslite import __version__
-from natslite.daemon import StartError, _explain, _reachable
+from natslite.daemon import StartError, _explain
 from natslite.logfile import QUEUE_LINES_MAX
 from natslite.tls import TlsError
 from tests.peers import DEADLINE_S, LISTENING, Daemon, Peer, nats_server, natslite_server, wait_for
@@ -104,12 +104,13 @@ def test_log_of_a_whole_life_beside_nats_server() -> None:
 
 
 def test_default_addresses(tmp_path: Path) -> None:
-    """P-80: 127.0.0.1 first, ::1 too, on the same port; nobody else; no warning."""
+    """P-80, P-84: 127.0.0.1 first, ::1 too, on the same port; nobody else; no warning."""
     with started("-p", "-1", "--ports_file_dir", str(tmp_path)) as daemon:
         port = daemon.address[1]
-        listening = [line.partition(LISTENING)[2] for line in daemon.lines if LISTENING in line]
+        listening = [line.partition("[INF] ")[2] for line in daemon.lines if "Listening" in line]
+        also = [f"Listening on [::1]:{port} as well"] * has_ipv6()
+        assert listening == [f"{LISTENING}127.0.0.1:{port}", *also]
         expected = [f"127.0.0.1:{port}"] + [f"[::1]:{port}"] * has_ipv6()
-        assert listening == expected
         file = tmp_path / f"natslite-server_{daemon.pid}.ports"
         assert json.loads(wait_for(lambda: file.exists() and file.read_text(), "ports file")) == {
             "nats": [f"nats://{address}" for address in expected]
@@ -119,6 +120,16 @@ def test_default_addresses(tmp_path: Path) -> None:
                 assert (peer.info["host"], peer.info["port"]) == ("127.0.0.1", port)
                 peer.ping()
         assert not [line for line in daemon.lines if "[WRN]" in line]
+
+
+def test_everybody_of_both_families(tmp_path: Path) -> None:
+    """P-80: 0.0.0.0 is also ::, as for Go; clients keep the addresses that they came from."""
+    with started("-a", "0.0.0.0", "-p", "-1") as daemon:
+        port = daemon.address[1]
+        assert daemon.wait_line(LISTENING).endswith(f"{LISTENING}0.0.0.0:{port}")
+        for host in ("127.0.0.1", "::1")[: 1 + has_ipv6()]:
+            with Peer((host, port)) as peer:
+                assert (peer.info["host"], peer.info["client_ip"]) == ("0.0.0.0", host)
 
 
 def test_everybody_may_connect() -> None:
@@ -183,6 +194,7 @@ def modules(*command: str, until: str | None = None) -> set[str]:
 
 OWN = {
     "natslite",
+    "natslite.addresses",
     "natslite.auth",
     "natslite.auth.passwords",
     "natslite.cli",
@@ -363,16 +375,10 @@ def test_ports_file(name: str, tmp_path: Path) -> None:
         text = wait_for(lambda: file.exists() and file.read_text(), "ports file")
         monitor = daemon.wait_line("monitor").rpartition(":")[2]
         port = daemon.address[1]
-        assert text == f'{{"nats":["nats://127.0.0.1:{port}"],"monitoring":["http://127.0.0.1:{monitor}"]}}'
+        both = f',"nats://[::1]:{port}"' * has_ipv6()
+        assert text == f'{{"nats":["nats://127.0.0.1:{port}"{both}],"monitoring":["http://127.0.0.1:{monitor}"]}}'
         assert daemon.stop() == 0
         assert not list(tmp_path.glob("*.ports*"))
-
-
-def test_ports_of_wildcard_addresses() -> None:
-    """127.0.0.1 comes first, whatever else there is."""
-    assert _reachable([("0.0.0.0", 1)]) == ["127.0.0.1:1"]
-    assert _reachable([("::", 1)]) == ["127.0.0.1:1", "[::1]:1"]
-    assert _reachable([("127.0.0.1", 1), ("::1", 1), ("h", 2)]) == ["127.0.0.1:1", "[::1]:1", "h:2"]
 
 
 def test_ports_file_that_cannot_be_written(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_uptime(seconds: float, text: str) -> None:
 async def served(**options: Any) -> Any:
     """A server with its monitor, and how to connect to the latter."""
     async with open_server(host="127.0.0.1", port=-1, monitor_port=-1, **options) as server:
-        monitor = await open_monitor(server, Silent())
+        monitor = open_monitor(server, Silent())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(monitor.serve)
             with trio.fail_after(DEADLINE_S):
@@ -453,7 +453,7 @@ async def test_no_descriptor_left(monkeypatch: pytest.MonkeyPatch, autojump_cloc
             return "stream"
 
     async with open_server(host="127.0.0.1", port=-1, monitor_port=-1) as server:
-        monitor = await open_monitor(server, Log())
+        monitor = open_monitor(server, Log())
         monitor.close()
         monkeypatch.setattr(monitor, "_listener", Listener())
         begin = trio.current_time()
@@ -491,18 +491,18 @@ async def test_address_in_use() -> None:
     async with served() as (_, monitor), open_server(Options(host="127.0.0.1", port=-1)) as other:
         other.options = Options(host="127.0.0.1", monitor_port=monitor.port)
         with pytest.raises(OSError, match="in use") as error:
-            await open_monitor(other, Silent())
+            open_monitor(other, Silent())
         assert error.value.filename == f"127.0.0.1:{monitor.port}"
 
 
 async def test_listens_where_the_server_does() -> None:
     """P-90: on 127.0.0.1 when the server was told nothing."""
     async with open_server(port=-1, monitor_port=-1) as server:
-        monitor = await open_monitor(server, Silent())
+        monitor = open_monitor(server, Silent())
         assert monitor.host == "127.0.0.1"
         monitor.close()
     async with open_server(host="127.0.0.1", monitor_host="0.0.0.0", port=-1, monitor_port=-1) as server:
-        monitor = await open_monitor(server, Silent())
+        monitor = open_monitor(server, Silent())
         assert json.loads(monitor.answer("/varz")[2])["http_host"] == "0.0.0.0"
         monitor.close()
 
