@@ -417,7 +417,8 @@ cdef class Hub:
         return found >= 4 or (self.turns & 63) == 0
 
     cdef bint _events(self) noexcept:
-        """Serves at most EVENTS_MAX sockets."""
+        """Serves at most EVENTS_MAX sockets; whether there was anything new. A descriptor of Python's stays ready until
+        its owner attends to it, after this turn: to ask again would give the same answer until the turn's time is up."""
         cdef epoll_event[EVENTS_MAX] events
         cdef int count = epoll_wait(self.epoll_fd, events, EVENTS_MAX, 0)
         cdef int i
@@ -426,6 +427,7 @@ cdef class Hub:
         cdef object item
         cdef Connection connection
         cdef Watched watched
+        cdef bint did = False
         for i in range(count):
             slot = <uint32_t>events[i].data.u64
             what = events[i].events
@@ -433,9 +435,11 @@ cdef class Hub:
                 continue
             if slot == WAKE_SLOT:
                 read(self.wake_fd, &number, 8)
+                did = True
                 continue
             item = self.slots[slot]
             if isinstance(item, Connection):
+                did = True
                 connection = <Connection>item
                 if what & EPOLLOUT:
                     connection.interest &= ~EPOLLOUT
@@ -456,14 +460,16 @@ cdef class Hub:
                     if connection.dirty:
                         self._flush_one(connection)
             elif isinstance(item, Listener):
+                did = True
                 self._accept(<Listener>item)
             else:
                 watched = <Watched>item
                 watched.events = what
                 if not watched.attending:
+                    did = True
                     watched.attending = True
                     self.attention.append(watched)
-        return count > 0
+        return did
 
     cdef void _accept(self, Listener listener) noexcept:
         cdef sockaddr_storage address
