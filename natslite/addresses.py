@@ -5,7 +5,6 @@ Used by the server and by the monitoring port. It knows no client.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import socket
@@ -37,8 +36,11 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         if host in ("", "0.0.0.0"):
             # everybody of both families, as Go listens
-            with contextlib.suppress(OSError):
+            try:
                 return _bind("::", port)
+            except OSError as error:
+                if not _is_missing(error):
+                    raise
         return _bind(host or "0.0.0.0", port)
     except OSError as error:
         error.filename = joined(host, port)
@@ -52,7 +54,7 @@ def bind_loopback(port: int, log: Log) -> list[socket.socket]:
         try:
             return [first, bind("::1", first.getsockname()[1])]
         except OSError as error:
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror):
+            if _is_missing(error):
                 log.debug("::1 does not exist here, listening on 127.0.0.1 only")
                 return [first]
             first.close()
@@ -68,6 +70,11 @@ def backlog() -> int:
             return int(file.read())
     except (OSError, ValueError):
         return socket.SOMAXCONN
+
+
+def _is_missing(error: OSError) -> bool:
+    """Whether the machine has no such address, or does not speak that family."""
+    return error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(error, socket.gaierror)
 
 
 def _bind(host: str, port: int) -> socket.socket:

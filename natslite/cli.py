@@ -14,7 +14,7 @@ import msgspec
 
 from natslite import __version__, flags
 from natslite.flags import Flag, FlagError
-from natslite.options import NATS_VERSION, Options, Tls, User
+from natslite.options import BOUNDS, NATS_VERSION, Options, Tls, User
 
 PROGRAM = "nats-server"
 """How complaints begin, as tools around NATS expect."""
@@ -112,26 +112,26 @@ GROUPS = {
 }
 
 
-COUNT_MAX = 2**31 - 1
-TIME_S_MAX = 9_000_000_000.0  # some 285 years; nats-server counts nanoseconds in 63 bits
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    "port": (-1, 65535),
-    "http_port": (-1, 65535),
-    "auth_timeout": (0.001, TIME_S_MAX),
-    "max_payload": (1, 999_999_999),  # no more digits are read on the wire (P-15)
-    "max_control_line": (1, COUNT_MAX),
-    "max_pending": (1, 2**50),
-    "max_connections": (-COUNT_MAX, COUNT_MAX),
-    "max_subscriptions": (-COUNT_MAX, COUNT_MAX),
-    "max_subscription_tokens": (-COUNT_MAX, 255),
-    "ping_interval": (0.001, TIME_S_MAX),
-    "ping_max": (0, COUNT_MAX),
-    "write_deadline": (0.001, TIME_S_MAX),
-    "lame_duck_duration": (0, TIME_S_MAX),
-    "lame_duck_grace_period": (0, TIME_S_MAX),
+FIELDS = {
+    "host": "addr",
+    "port": "port",
+    "server_name": "name",
+    "monitor_port": "http_port",
+    "token": "auth",
+    "auth_timeout_s": "auth_timeout",
+    "payload_bytes_max": "max_payload",
+    "control_line_bytes_max": "max_control_line",
+    "pending_bytes_max": "max_pending",
+    "connections_max": "max_connections",
+    "subscriptions_max": "max_subscriptions",
+    "subscription_tokens_max": "max_subscription_tokens",
+    "ping_interval_s": "ping_interval",
+    "pings_outstanding_max": "ping_max",
+    "write_deadline_s": "write_deadline",
+    "lame_duck_duration_s": "lame_duck_duration",
+    "lame_duck_grace_s": "lame_duck_grace_period",
 }
-"""Of every number: the least and the most."""
+"""Of Options, and the flags that set them."""
 
 
 class Complaint(Exception):
@@ -189,7 +189,8 @@ def _complain(values: dict[str, Any]) -> None:
     for flag in CLUSTERS:
         if values.get(flag.names[0], False) is not False:
             raise Complaint(f"{_names(flag)}: not available, natslite does not form {flag.help}")
-    for name, (least, most) in BOUNDS.items():
+    for field, (least, most) in BOUNDS.items():
+        name = FIELDS[field]
         if not least <= values.get(name, most) <= most:
             raise Complaint(f"-{name} must be between {least:,} and {most:,}, not {values[name]:,}")
     for name in ("user", "pass", "auth"):
@@ -211,26 +212,7 @@ def _names(flag: Flag) -> str:
 
 
 def _options(values: dict[str, Any]) -> Options:
-    fields = {
-        "host": "addr",
-        "port": "port",
-        "server_name": "name",
-        "monitor_port": "http_port",
-        "token": "auth",
-        "auth_timeout_s": "auth_timeout",
-        "payload_bytes_max": "max_payload",
-        "control_line_bytes_max": "max_control_line",
-        "pending_bytes_max": "max_pending",
-        "connections_max": "max_connections",
-        "subscriptions_max": "max_subscriptions",
-        "subscription_tokens_max": "max_subscription_tokens",
-        "ping_interval_s": "ping_interval",
-        "pings_outstanding_max": "ping_max",
-        "write_deadline_s": "write_deadline",
-        "lame_duck_duration_s": "lame_duck_duration",
-        "lame_duck_grace_s": "lame_duck_grace_period",
-    }
-    given: dict[str, Any] = {field: values[flag] for field, flag in fields.items() if flag in values}
+    given: dict[str, Any] = {field: values[flag] for field, flag in FIELDS.items() if flag in values}
     # as in nats-server, 0 is no port: the usual one for clients, none for monitoring
     if given.get("port") == 0:
         del given["port"]

@@ -18,8 +18,9 @@ from natslite import headers as header_block
 from natslite import ids
 from natslite.engine.batch import Batch
 from natslite.engine.inbox import Inbox
-from natslite.engine.interest import room
+from natslite.engine.interest import behind
 from natslite.headers import Headers
+from natslite.options import GLOBAL_ACCOUNT
 from natslite.subjects import is_valid_literal_subject
 
 if TYPE_CHECKING:
@@ -132,9 +133,17 @@ class Client:
 
         ValueError: a subject with wildcards, blanks or empty tokens, or more data than `payload_bytes_max`."""
         await trio.lowlevel.checkpoint()
-        if room(self._server.sublist, subject.encode()) == 0:
-            await trio.sleep(HOLD_S)
+        if behind(self._server.sublist, subject.encode()):
+            await self._hold(subject)
         return self._publish_nowait(subject, data, reply or "", headers)
+
+    async def _hold(self, subject: str) -> None:
+        """Until all receivers have room again, for as long as a publisher is held at most."""
+        has_room = trio.Event()
+        waiting = self._server.port_for_account(GLOBAL_ACCOUNT).on_room(subject, has_room.set)
+        with trio.move_on_after(HOLD_S):
+            await has_room.wait()
+        waiting.cancel()
 
     def _publish_nowait(
         self, subject: str, data: bytes, reply: str, headers: Mapping[str, str | Sequence[str]] | None
@@ -160,6 +169,7 @@ class Client:
             raise trio.ClosedResourceError("the client is closed")
         subscription = Subscription(self, pattern, queue, bytes_max)
         self._subscriptions.add(subscription)
+        self._server.hub.kick()  # services that watch the subject are told at the end of a turn
         return subscription
 
     async def request(

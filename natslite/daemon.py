@@ -75,8 +75,10 @@ def main(options: Options, process: Process) -> int:
         print(f"nats-server: error opening file: {_open_error(error)}", file=sys.stderr)
         return 1
     try:
-        _prepare(log)
-        return trio.run(_run, _within_descriptors(options), process, log)
+        unraisable = _Unraisable(log)
+        _prepare(unraisable)
+        status = trio.run(_run, _within_descriptors(options), process, log)
+        return 1 if unraisable.count else status
     except Exception as error:
         text = _explain(error)
         log.fatal(text)
@@ -98,7 +100,21 @@ def _within_descriptors(options: Options) -> Options:
     )
 
 
-def _prepare(log: FileLog) -> None:
+class _Unraisable:
+    """Hears of faults that nobody could raise, those of compiled code among them."""
+
+    def __init__(self, log: FileLog) -> None:
+        self.log = log
+        self.count = 0
+
+    def __call__(self, what: sys.UnraisableHookArgs) -> None:
+        # the default writes to stderr, which may be full, from the loop
+        self.count += 1
+        stack = "".join(traceback.format_exception(what.exc_value)) if what.exc_value is not None else ""
+        self.log.error(f"internal fault in {what.object!r}: {stack}")
+
+
+def _prepare(unraisable: _Unraisable) -> None:
     """What a server asks of its process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
@@ -107,11 +123,6 @@ def _prepare(log: FileLog) -> None:
     tune_process()
     # a full collection stops the loop for as long as there are objects: it runs when idle (`_collect_when_idle`)
     gc.set_threshold(10_000, 50, 1_000_000)
-
-    def unraisable(what: sys.UnraisableHookArgs) -> None:
-        # the default writes to stderr, which may be full, from the loop
-        stack = "".join(traceback.format_exception(what.exc_value)) if what.exc_value is not None else ""
-        log.error(f"{what.err_msg or 'Exception ignored in'}: {what.object!r} {stack}")
 
     sys.unraisablehook = unraisable
 
@@ -144,7 +155,7 @@ async def _run(options: Options, process: Process, log: FileLog) -> int:
             if server is None or list(group.exceptions) != server.faults:
                 raise
             # each was logged with its stack when it happened, and cost one client
-            log.error(f"There were {len(server.faults)} internal faults")
+            log.error(f"There were {server.faults_count} internal faults")
             status = 1
         finally:
             if monitor is not None:

@@ -14,7 +14,11 @@ import msgspec
 NATS_VERSION = "2.15.1"
 """The NATS version whose behaviour is offered: clients compare it to decide which features to use (P-2)."""
 
-UNLIMITED = -1
+GLOBAL_ACCOUNT = "$G"
+"""Where everyone is, as long as there are no accounts."""
+
+CONTROL_LINE_BYTES_MAX = 65_535
+"""The most that `control_line_bytes_max` may be: the engine counts the bytes of a token or a sid in 16 bits."""
 
 
 class Permissions(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +106,44 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     debug: bool = False
     trace: bool = False
 
+    def __post_init__(self) -> None:
+        """ValueError: a number out of its bounds, or settings that contradict each other."""
+        for name, (least, most) in BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name} must be between {least:,} and {most:,}, not {value:,}")
+        if self.token is not None and self.users:
+            raise ValueError("token and users exclude each other")
+        if len({user.name for user in self.users}) < len(self.users):
+            raise ValueError("two users have one name")
+        if self.payload_bytes_max > self.pending_bytes_max:
+            raise ValueError("payload_bytes_max cannot be higher than pending_bytes_max")
+        if self.lame_duck_grace_s > self.lame_duck_duration_s:
+            raise ValueError("lame_duck_grace_s must not be longer than lame_duck_duration_s")
+
     @property
     def auth_required(self) -> bool:
         """Whether a client must send credentials."""
         return self.token is not None or bool(self.users)
+
+
+_COUNT_MAX = 2**31 - 1
+_TIME_S_MAX = 9_000_000_000.0  # some 285 years; nats-server counts nanoseconds in 63 bits
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "port": (-1, 65_535),
+    "monitor_port": (-1, 65_535),
+    "auth_timeout_s": (0.001, _TIME_S_MAX),
+    "payload_bytes_max": (1, 999_999_999),  # no more digits are read on the wire (P-15)
+    "control_line_bytes_max": (1, CONTROL_LINE_BYTES_MAX),
+    "pending_bytes_max": (1, 2**50),
+    "connections_max": (-_COUNT_MAX, _COUNT_MAX),
+    "subscriptions_max": (-_COUNT_MAX, _COUNT_MAX),
+    "subscription_tokens_max": (-_COUNT_MAX, 255),
+    "ping_interval_s": (0.001, _TIME_S_MAX),
+    "pings_outstanding_max": (0, _COUNT_MAX),
+    "write_deadline_s": (0.001, _TIME_S_MAX),
+    "lame_duck_duration_s": (0, _TIME_S_MAX),
+    "lame_duck_grace_s": (0, _TIME_S_MAX),
+}
+"""Of every number: the least and the most."""

@@ -29,23 +29,20 @@ import trio
 from natslite import __version__, addresses, ids, tls
 from natslite.auth.passwords import Authenticator
 from natslite.client import Client
-from natslite.engine.connection import Connection, Limits
+from natslite.engine.connection import FAULT, SERVER_SHUTDOWN, Connection, Limits
 from natslite.engine.hub import Hub, Listener, TurnClock
 from natslite.engine.permissions import Permissions as EnginePermissions
 from natslite.engine.receiver import Turn
 from natslite.engine.sublist import Sublist
 from natslite.log import Log, Silent
-from natslite.options import NATS_VERSION, Options, Permissions, User
+from natslite.options import GLOBAL_ACCOUNT, NATS_VERSION, Options, Permissions, User
 from natslite.service import Service, ServicePort, load
-from natslite.session import FAULT, Session
+from natslite.session import CONNECTIONS_EXCEEDED, Session
 from natslite.stats import Stats
 from natslite.trace import Tracer
 
 API_LEVEL = 5
 """JetStream API level that INFO names, also without JetStream (P-4)."""
-
-GLOBAL_ACCOUNT = "$G"
-"""The account of everyone while there are no others."""
 
 UNTRUSTED_MAX = 1024
 """Connections that have not yet authenticated; more wait in the listen backlog (P-53)."""
@@ -56,8 +53,11 @@ ACCEPT_PAUSE_S = 0.5
 CLOSE_DEADLINE_S = 1.0
 """How long a stopping server waits for its clients to take what is pending."""
 
+FAULTS_KEPT = 16
+"""Exceptions that are kept with their stacks; more are counted and logged only."""
+
 GLOBAL_PENDING_SHARE = 4
-"""A quarter of the machine's memory may be pending in all clients together; above it the largest is cut (P-44)."""
+"""A quarter of the memory there is may be pending in all clients together; above it the largest is cut (P-44)."""
 
 
 class _Acceptor:
@@ -103,6 +103,7 @@ class Server:
         self.addresses: list[tuple[str, int]] = []
         self.authenticator = Authenticator(options)
         self.faults: list[Exception] = []
+        self.faults_count = 0
         self.lame = False
         self.total_connections = 0
         self.turn = Turn()
@@ -258,7 +259,7 @@ class Server:
             connection.set_permissions(self.permissions_of(None))
         connection.send(self.info_bytes(session))
         if len(self._sessions) > self.options.connections_max:
-            connection.close("Maximum Connections Exceeded", error=b"maximum connections exceeded")
+            connection.close(CONNECTIONS_EXCEEDED, error=b"maximum connections exceeded")
 
     def _auth_timeout_s(self, session: Session) -> float:
         """P-52."""
@@ -319,10 +320,12 @@ class Server:
         self._tasks.start_soon(guarded)
 
     def report_fault(self, who: str, fault: Exception) -> None:
-        """An exception that is our bug: logged with its stack, kept for whoever runs the server."""
-        self.faults.append(fault)
+        """An exception that is our bug: logged with its stack, the first ones kept for whoever runs the server."""
+        self.faults_count += 1
+        if len(self.faults) < FAULTS_KEPT:
+            self.faults.append(fault)
         stack = "".join(traceback.format_exception(fault))
-        self.log.error(f"{who} - internal fault, connection dropped: {stack}")
+        self.log.error(f"{who} - internal fault: {stack}")
 
     # ---- running
 
@@ -340,7 +343,7 @@ class Server:
                 except Exception as fault:
                     self.report_fault(f"{item.owner}", fault)
                     if isinstance(item, Connection):
-                        item.close(FAULT, flush=False)
+                        item.close(FAULT, flush=False)  # it costs this client, and no other
             for port in self._ports.values():
                 port.after_turn()
             if hub.settle():
@@ -405,7 +408,7 @@ class Server:
         if self._sessions:
             self._none_left = trio.Event()
             for session in list(self._sessions.values()):
-                session.connection.close("Server Shutdown")
+                session.connection.close(SERVER_SHUTDOWN)
             self.hub.kick()
             with trio.move_on_after(CLOSE_DEADLINE_S):
                 await self._none_left.wait()
@@ -440,7 +443,7 @@ class Server:
         pause = min(pause, 1.0)
         for i in range(0, len(sessions), at_once):
             for session in sessions[i : i + at_once]:
-                session.connection.close("Server Shutdown")
+                session.connection.close(SERVER_SHUTDOWN)
             self.hub.kick()
             if i + at_once < len(sessions):
                 await trio.sleep(pause * (0.5 + 0.5 * _random()))
@@ -489,6 +492,8 @@ async def open_server(
                         await server._close_all()
                     for scope in server._service_scopes:
                         scope.cancel()
+                    for inbox in list(server.sublist.inboxes):
+                        inbox.close()
         finally:
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(server.clock)
@@ -497,6 +502,8 @@ async def open_server(
             server._pumping.cancel()
             tasks.cancel_scope.cancel()
     if failure is not None:
+        if server.faults:
+            failure.add_note(f"besides, the server had {server.faults_count} faults of its own: {server.faults}")
         raise failure
     if server.faults:
         raise ExceptionGroup("faults of the server", server.faults)
@@ -518,7 +525,13 @@ def compile_permissions(rules: Permissions) -> EnginePermissions:
 
 
 def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """What this process may use: the machine's, or less in a container."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            return min(machine, int(file.read()))
+    except (OSError, ValueError):  # there is no such file, or it says "max"
+        return machine
 
 
 def _may_spin() -> bool:

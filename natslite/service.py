@@ -9,6 +9,7 @@ Everything here is synchronous and of the loop's thread: between two awaits of a
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -62,6 +63,44 @@ class Handle:
             undo()
 
 
+class _Waiters:
+    """Callbacks by subject. Each may come and go while others are called."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[object, Callable[[], None]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def add(self, subject: bytes, callback: Callable[[], None]) -> Handle:
+        key = object()
+        self._of.setdefault(subject, {})[key] = callback
+        return Handle(lambda: self._remove(subject, key))
+
+    def subjects(self, pattern: bytes) -> list[bytes]:
+        """Those that a pattern matches."""
+        if b"*" in pattern or b">" in pattern:
+            return [subject for subject in self._of if matches(pattern, subject)]
+        return [pattern] if pattern in self._of else []
+
+    def every_subject(self) -> list[bytes]:
+        return list(self._of)
+
+    def call(self, subject: bytes, guard: Callable[[Callable[[], None]], None], *, once: bool) -> None:
+        """Calls those that wait for a subject, but for those that one before has cancelled."""
+        for key, callback in list(self._of.get(subject, {}).items()):
+            if key in self._of.get(subject, {}):
+                if once:
+                    self._remove(subject, key)
+                guard(callback)
+
+    def _remove(self, subject: bytes, key: object) -> None:
+        callbacks = self._of.get(subject, {})
+        callbacks.pop(key, None)
+        if not callbacks:
+            self._of.pop(subject, None)
+
+
 class _CallbackOwner:
     """Hands what an inbox collected to a callback, record by record."""
 
@@ -74,7 +113,7 @@ class _CallbackOwner:
     def attend(self) -> None:
         assert self.inbox is not None
         for record in self.inbox.drain():
-            self.callback(record)
+            self.port._guarded(functools.partial(self.callback, record))
         self.port.answer_refused(self.inbox, self.full_answer)
 
 
@@ -87,10 +126,10 @@ class ServicePort:
         self._sublist = server.sublist
         self._turn = server.turn
         self._one = Batch()
-        self._room_waits: dict[bytes, list[Callable[[], None]]] = {}
-        self._watches: dict[bytes, list[Callable[[], None]]] = {}
+        self._room_waits = _Waiters()
+        self._watches = _Waiters()
+        self._at_once: list[bytes] = []  # subjects of `on_room` that had room when they were asked for
         self._drained_seen = 0
-        self._subscribed: set[tuple[Inbox, int]] = set()  # an inbox lives as long as it subscribes
 
     # ---- sending
 
@@ -111,12 +150,14 @@ class ServicePort:
         return room(self._sublist, subject.encode())
 
     def on_room(self, subject: str, callback: Callable[[], None]) -> Handle:
-        """Calls back once: when there may be room, a receiver closed, or interest changed. Ask `room` again then."""
+        """Calls back once, at the end of a turn: when there is room, a receiver closed, or interest changed. Ask `room`
+        again then."""
         key = subject.encode()
+        handle = self._listen(self._room_waits, key, callback)
         if room(self._sublist, key, wait=True) != 0:
-            self._server.start_soon(_soon, callback)
-            return Handle(lambda: None)
-        return self._register(self._room_waits, key, callback)
+            self._at_once.append(key)
+            self._server.hub.kick()
+        return handle
 
     # ---- receiving
 
@@ -143,12 +184,11 @@ class ServicePort:
             owner = _CallbackOwner(self, target, full_answer)
             inbox = owner.inbox = self.inbox(owner, bytes_max=CALLBACK_INBOX_BYTES_MAX)
         inbox.subscribe(pattern.encode(), tag, None if queue is None else queue.encode())
-        subscription = (inbox, tag)
-        self._subscribed.add(subscription)
+        self._server.hub.kick()  # whoever watches is told at the end of a turn
 
         def undo() -> None:
-            self._subscribed.discard(subscription)
             inbox.unsubscribe(tag)
+            self._server.hub.kick()
 
         return Handle(undo)
 
@@ -171,21 +211,15 @@ class ServicePort:
 
     def watch(self, subject: str, on_change: Callable[[], None]) -> Handle:
         """Calls back, at the end of the turn, each time a subscription that matches comes or goes."""
-        return self._register(self._watches, subject.encode(), on_change)
+        return self._listen(self._watches, subject.encode(), on_change)
 
-    def _register(
-        self, table: dict[bytes, list[Callable[[], None]]], key: bytes, callback: Callable[[], None]
-    ) -> Handle:
-        callbacks = table.setdefault(key, [])
-        callbacks.append(callback)
+    def _listen(self, waiters: _Waiters, subject: bytes, callback: Callable[[], None]) -> Handle:
+        handle = waiters.add(subject, callback)
         if self._sublist.changes is None:
             self._sublist.changes = []
 
         def undo() -> None:
-            if callback in callbacks:
-                callbacks.remove(callback)
-                if not callbacks and table.get(key) is callbacks:
-                    del table[key]
+            handle.cancel()
             if not self._room_waits and not self._watches:
                 self._sublist.changes = None
 
@@ -197,29 +231,25 @@ class ServicePort:
         if changes:
             self._sublist.changes = []
             for pattern in set(changes):
-                self._call(self._watches, pattern, once=False)
-                self._call(self._room_waits, pattern, once=True)
+                for subject in self._watches.subjects(pattern):
+                    self._watches.call(subject, self._guarded, once=False)
+                for subject in self._room_waits.subjects(pattern):
+                    self._room_waits.call(subject, self._guarded, once=True)
+        at_once, self._at_once = self._at_once, []
+        for subject in at_once:
+            self._room_waits.call(subject, self._guarded, once=True)
         if self._room_waits and self._server.hub.drained_count != self._drained_seen:
-            for key in [key for key in self._room_waits if room(self._sublist, key, wait=True) != 0]:
-                for callback in self._room_waits.pop(key):
-                    callback()
+            for subject in self._room_waits.every_subject():
+                if room(self._sublist, subject, wait=True) != 0:
+                    self._room_waits.call(subject, self._guarded, once=True)
         self._drained_seen = self._server.hub.drained_count
 
-    def _call(self, table: dict[bytes, list[Callable[[], None]]], pattern: bytes, *, once: bool) -> None:
-        if not table:
-            return
-        if b"*" in pattern or b">" in pattern:
-            keys = [key for key in table if matches(pattern, key)]
-        else:
-            keys = [pattern] if pattern in table else []
-        for key in keys:
-            callbacks = table.pop(key) if once else table[key][:]
-            for callback in callbacks:
-                callback()
-
-
-async def _soon(callback: Callable[[], None]) -> None:
-    callback()
+    def _guarded(self, callback: Callable[[], None]) -> None:
+        """A service's mistake is not the end of the others."""
+        try:
+            callback()
+        except Exception as fault:
+            self._server.report_fault(f"a service's callback {callback!r}", fault)
 
 
 def load(name: str, options: Options) -> Service:

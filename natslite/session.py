@@ -9,9 +9,21 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from natslite import addresses, connect
 from natslite.auth.passwords import Denied
-from natslite.engine.connection import Connection
+from natslite.engine.connection import (
+    AUTHENTICATION_TIMEOUT,
+    AUTHENTICATION_VIOLATION,
+    CONTROL_LINE_EXCEEDED,
+    PAYLOAD_EXCEEDED,
+    PROTOCOL_VIOLATION,
+    SLOW_PENDING,
+    SLOW_WRITE,
+    STALE,
+    Connection,
+)
 from natslite.options import User
 from natslite.trace import Tracer, quoted
 
@@ -21,23 +33,25 @@ if TYPE_CHECKING:
 FIRST_PING_S = 2.0
 """After CONNECT the first PING comes this early, with up to a fifth more, to measure the round trip (P-46)."""
 
-DENIED = "Authentication Failure"
-FAULT = "Internal Fault"
-SLOW_PENDING = "Slow Consumer (Pending Bytes)"
-SLOW_WRITE = "Slow Consumer (Write Deadline)"
+DROPPED_AT_ONCE = 1024
+"""Subscriptions that a second CONNECT takes out in one turn."""
+
+CONNECTIONS_EXCEEDED = "Maximum Connections Exceeded"
+BAD_PROTOCOL = "Bad Client Protocol Version"
+NEEDS_HEADERS = "No Responders Requires Headers"
 
 TOLD = {
-    "Maximum Connections Exceeded": "maximum connections exceeded",
-    "Maximum Control Line Exceeded": "maximum control line exceeded",
-    "Maximum Message Payload Exceeded": "maximum payload exceeded",
-    "Bad Client Protocol Version": "invalid client protocol",
-    "No Responders Requires Headers": "no responders requires headers support",
+    CONNECTIONS_EXCEEDED: "maximum connections exceeded",
+    CONTROL_LINE_EXCEEDED: "maximum control line exceeded",
+    PAYLOAD_EXCEEDED: "maximum payload exceeded",
+    BAD_PROTOCOL: "invalid client protocol",
+    NEEDS_HEADERS: "no responders requires headers support",
 }
 """Ends that whoever runs the server should know of, by their reason."""
 
 TOLD_DEBUG = {
-    "Authentication Timeout": "Authentication Timeout",
-    "Stale Connection": "Stale Client Connection - Closing",
+    AUTHENTICATION_TIMEOUT: "Authentication Timeout",
+    STALE: "Stale Client Connection - Closing",
 }
 
 
@@ -133,8 +147,13 @@ class Session:
         except connect.ConnectError as error:
             self._bad_arguments(f"CONNECT {error}".replace("'", '"').encode())
             return True
-        if connection.connected:
-            connection.drop_subscriptions()
+        if connection.connected and not connection.drop_subscriptions(DROPPED_AT_ONCE):
+            self.server.start_soon(self._drop_subscriptions, said)
+            return False
+        return self._judge(said)
+
+    def _judge(self, said: connect.Connect) -> bool:
+        """Lets a CONNECT take effect, or refuses it; False when the answer comes later."""
         self.connect = said
         if said.account or said.new_account:
             self._deny()
@@ -149,17 +168,30 @@ class Session:
             self._accept(said)
         return True
 
+    async def _drop_subscriptions(self, said: connect.Connect) -> None:
+        """Before a second CONNECT takes effect (P-8): a few in each turn, since others wait (P-49)."""
+        while not self.connection.is_closed and not self.connection.drop_subscriptions(DROPPED_AT_ONCE):
+            await trio.lowlevel.checkpoint()
+        if self.connection.is_closed or self._judge(said):
+            self._decided()
+
     async def _authenticate(self, said: connect.Connect) -> None:
         """A password hash is checked in a thread: it takes longer than the loop may stop."""
         verdict = await self.server.authenticator.check(said, lambda: not self.connection.is_closed)
-        self.deciding = False
         if not self.connection.is_closed:
             self._authenticated(said, verdict)
-            self.server.hub.resume(self.connection)
-            self.server.hub.kick()
-            self.attend()
-            if self.transport is not None:
-                self.transport.go_on()
+        self._decided()
+
+    def _decided(self) -> None:
+        """Goes on after a control verb that took its time."""
+        self.deciding = False
+        if self.connection.is_closed:
+            return
+        self.server.hub.resume(self.connection)
+        self.server.hub.kick()
+        self.attend()
+        if self.transport is not None:
+            self.transport.go_on()
 
     def _authenticated(self, said: connect.Connect, verdict: User | Denied) -> None:
         if isinstance(verdict, Denied):
@@ -169,16 +201,16 @@ class Session:
             self._accept(said)
 
     def _deny(self) -> None:
-        self.connection.close(DENIED, error=b"Authorization Violation")
+        self.connection.close(AUTHENTICATION_VIOLATION, error=b"Authorization Violation")
 
     def _accept(self, said: connect.Connect) -> None:
         connection = self.connection
         headers = said.headers
         if said.protocol not in (0, 1):
-            connection.close("Bad Client Protocol Version", error=b"invalid client protocol")
+            connection.close(BAD_PROTOCOL, error=b"invalid client protocol")
             return
         if said.no_responders and not headers:
-            connection.close("No Responders Requires Headers", error=b"no responders requires headers support")
+            connection.close(NEEDS_HEADERS, error=b"no responders requires headers support")
             return
         if not connection.trusted:
             self.server.trusted(self)
@@ -200,7 +232,7 @@ class Session:
     def _bad_arguments(self, text: bytes) -> None:
         """A person is told and stays; a client is closed without a word (P-14, P-51)."""
         if self.connection.connected:
-            self.connection.close("Protocol Violation")
+            self.connection.close(PROTOCOL_VIOLATION)
         else:
             self.connection.error(text)
 
@@ -224,7 +256,7 @@ class Session:
             )
             at = f", {quoted(subject)} was too much" if subject else ""
             log.notice(f"{self} - Slow Consumer Detected: {limit}{at}; {lost} bytes lost")
-        if reason == DENIED:
+        if reason == AUTHENTICATION_VIOLATION:
             log.error(f"{self} - authentication error{self._claimed()}")
         elif reason in TOLD:
             log.error(f"{self} - {TOLD[reason]}")

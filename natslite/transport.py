@@ -17,7 +17,7 @@ import ssl
 
 import trio
 
-from natslite.engine.connection import Connection
+from natslite.engine.connection import CLIENT_CLOSED, FAULT, WRITE_ERROR, Connection
 from natslite.engine.hub import Hub, Watched
 from natslite.session import Session
 
@@ -42,6 +42,9 @@ RELEASED_BYTES = 64 * 1024
 
 DRAINED_BYTES = 1024 * 1024
 """Input thrown away at the end: unread, it would make the system take our last words back from the peer."""
+
+HANDSHAKE_FAILURE = "TLS Handshake Failure"
+"""A reason for closing that only TLS has."""
 
 GONE = select.EPOLLERR | select.EPOLLHUP
 
@@ -72,11 +75,15 @@ class TlsTransport:
         self._connection: Connection = session.connection
         self._context = context
         self._watched = Watched(self, fd)
-        hub.watch(self._watched)  # OSError: the socket is still the caller's
         self._plain: socket.socket | None = socket.socket(fileno=fd)
-        self._plain.setblocking(False)
-        self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            self._plain.setblocking(False)
+            self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            hub.watch(self._watched)
+        except OSError:
+            self._plain.detach()  # the descriptor is still the caller's
+            raise
         self._tls: ssl.SSLSocket | None = None
         self._secure = False
         self._done = trio.Event()
@@ -91,24 +98,30 @@ class TlsTransport:
 
     def attend(self) -> None:
         """The socket is ready, or there is more to do than fitted into the last turn."""
-        connection = self._connection
         events, self._watched.events = self._watched.events, 0
-        if connection.is_closed:
+        if self._connection.is_closed:
             return
+        try:
+            self._serve(events)
+        except (ssl.SSLError, OSError) as error:
+            self._broken(error)
+        except BaseException:
+            self._connection.close(FAULT, flush=False)  # whoever called reports it
+            raise
+
+    def _serve(self, events: int) -> None:
+        connection = self._connection
         if self._holding or connection.control is not None:  # see `_hold` and `go_on`
             if events & GONE:
-                connection.close("Client Closed", flush=False)
+                connection.close(CLIENT_CLOSED, flush=False)
             self._wait()
             return
         if trio.current_time() - self._hub.turn.now > TURN_S:
             self._hub.again(self._watched)
             return
-        try:
-            if self._secure or self._handshake():
-                self._read()
-                self.flush()
-        except (ssl.SSLError, OSError) as error:
-            self._broken(error)
+        if self._secure or self._handshake():
+            self._read()
+            self.flush()
 
     def go_on(self) -> None:
         """A control verb that took its time has been decided, or a hold has ended."""
@@ -203,7 +216,7 @@ class TlsTransport:
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 return
             if not data:
-                connection.close("Client Closed", flush=False)
+                connection.close(CLIENT_CLOSED, flush=False)
                 return
             total += len(data)
             connection.feed(data)
@@ -270,12 +283,12 @@ class TlsTransport:
         with trio.move_on_after(seconds):
             await self._done.wait()
         if not self._secure:
-            self._connection.close("TLS Handshake Failure", flush=False)
+            self._connection.close(HANDSHAKE_FAILURE, flush=False)
             self._hub.kick()
 
     def _broken(self, error: Exception) -> None:
         if not self._secure:
             self._session.server.log.error(f"{self._session} - TLS handshake error: {error}")
-            self._connection.close("TLS Handshake Failure", flush=False)
+            self._connection.close(HANDSHAKE_FAILURE, flush=False)
         else:
-            self._connection.close("Write Error", flush=False)
+            self._connection.close(WRITE_ERROR, flush=False)

@@ -64,7 +64,7 @@ EXPORTED = {
 
 MAY_USE: dict[str, set[str]] = {
     # who waits
-    "trio": {"auth.passwords", "client", "daemon", "monitor.http", "server", "service", "transport"},
+    "trio": {"auth.passwords", "client", "daemon", "monitor.http", "server", "service", "session", "transport"},
     # the process and the machine
     "os": {"addresses", "auth.passwords", "daemon", "ids", "logfile", "monitor.http", "monitor.varz", "server"},
     "gc": {"daemon"},
@@ -109,7 +109,7 @@ LATE = {"monitor.http", "monitor.varz", "monitor.certificate", "transport", "dae
 ENGINE_MAY_USE = {"cython", "cpython", "libc"}
 """What compiled code cimports besides its own modules. It knows no Python of ours and no trio."""
 
-ENGINE_IMPORTS = {"hub": {"os"}}
+ENGINE_IMPORTS = {"hub": {"os", "natslite.engine.connection"}}
 """Python that compiled code imports."""
 
 LINUX = re.compile(r"\bsys/(epoll|eventfd|timerfd|signalfd|inotify)\.h\b|\bmalloc\.h\b")

@@ -80,8 +80,7 @@ cdef class Connection(Outbound):
     cdef bint resuming              # has input that waits for its next slice
     cdef readonly bint should_wait  # what `feed` read went to a subscriber that is too far behind
     cdef bint held
-    cdef bint released              # took its deadline of being held: may be read whatever its subscribers do
-    cdef Py_ssize_t allowance       # bytes that may still be read so
+    cdef Py_ssize_t allowance       # bytes that may be read after a hold, whatever its subscribers do
     cdef double held_until
     cdef void* held_by
     cdef double timer_at

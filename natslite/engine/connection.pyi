@@ -1,9 +1,23 @@
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from natslite.engine.outbound import Outbound
 from natslite.engine.permissions import Permissions
 from natslite.engine.receiver import Turn
 from natslite.engine.sublist import Sublist
+
+CLIENT_CLOSED: Final = "Client Closed"
+READ_ERROR: Final = "Read Error"
+WRITE_ERROR: Final = "Write Error"
+PROTOCOL_VIOLATION: Final = "Protocol Violation"
+CONTROL_LINE_EXCEEDED: Final = "Maximum Control Line Exceeded"
+PAYLOAD_EXCEEDED: Final = "Maximum Message Payload Exceeded"
+AUTHENTICATION_VIOLATION: Final = "Authentication Failure"
+AUTHENTICATION_TIMEOUT: Final = "Authentication Timeout"
+STALE: Final = "Stale Connection"
+SLOW_PENDING: Final = "Slow Consumer (Pending Bytes)"
+SLOW_WRITE: Final = "Slow Consumer (Write Deadline)"
+SERVER_SHUTDOWN: Final = "Server Shutdown"
+FAULT: Final = "Internal Fault"
 
 class Traced(Protocol):
     def incoming(self, verb: bytes, arguments: bytes) -> None: ...
@@ -38,25 +52,9 @@ class Limits:
 class Connection(Outbound):
     """One client's engine state."""
 
-    sublist: Sublist
-    limits: Limits
-    cid: int
     owner: Any
-    verbose: bool
-    pedantic: bool
-    echo: bool
-    no_responders: bool
-    connected: bool
-    trusted: bool
-    control: bytes | None
-    reason: str | None
-    stalls: int
     deadline_at: float
-    rtt_s: float
-    fd: int
-    should_wait: bool
-    flush_first: bool
-    lost_bytes: int
+    """For CONNECT, by the clock of the loop; 0: none."""
     def __init__(self, turn: Turn, sublist: Sublist, limits: Limits, cid: int, *, trusted: bool = True) -> None: ...
     def feed(self, data: bytes) -> None:
         """Takes bytes from the client."""
@@ -76,12 +74,57 @@ class Connection(Outbound):
         """Applies a CONNECT."""
     def set_permissions(self, permissions: Permissions | None) -> None: ...
     def set_tracer(self, tracer: Traced | None) -> None: ...
-    def drop_subscriptions(self) -> None: ...
+    def drop_subscriptions(self, limit: int) -> bool:
+        """Takes out at most so many; whether none is left."""
     def send(self, data: bytes) -> None: ...
     def error(self, text: bytes) -> None: ...
     def close(self, reason: str, *, flush: bool = True, error: bytes | None = None) -> None: ...
     def blocked(self, yes: bool) -> None: ...
     def timer(self, now: float) -> float: ...
+    @property
+    def sublist(self) -> Sublist: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def cid(self) -> int: ...
+    @property
+    def fd(self) -> int:
+        """Its socket, -1: none that the hub serves."""
+    @property
+    def verbose(self) -> bool: ...
+    @property
+    def pedantic(self) -> bool: ...
+    @property
+    def echo(self) -> bool: ...
+    @property
+    def no_responders(self) -> bool: ...
+    @property
+    def connected(self) -> bool:
+        """A CONNECT was accepted."""
+    @property
+    def trusted(self) -> bool:
+        """It may use other verbs than CONNECT."""
+    @property
+    def control(self) -> bytes | None:
+        """The arguments of a verb that Python decides, which stopped the reading."""
+    @property
+    def reason(self) -> str | None:
+        """Why it was closed; None while it is open."""
+    @property
+    def flush_first(self) -> bool:
+        """What is pending is to be sent before the end."""
+    @property
+    def lost_bytes(self) -> int:
+        """Pending when it was cut."""
+    @property
+    def should_wait(self) -> bool:
+        """What `feed` read went to a subscriber that is too far behind."""
+    @property
+    def stalls(self) -> int:
+        """How often it was held for one."""
+    @property
+    def rtt_s(self) -> float:
+        """Last measured by PING and PONG."""
     @property
     def control_is_connect(self) -> bool: ...
     @property

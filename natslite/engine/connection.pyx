@@ -14,13 +14,13 @@ closed connection delivers nothing more, even while its subscriptions are still 
 
 cimport cython
 
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memmove
 
 from .outbound cimport put_number
 from .permissions cimport Permissions
 from .reader cimport (CONNECT, ERR, HMSG, HPUB, INFO, OK, PING, PONG, PUB, SCAN_ARGUMENTS, SCAN_MORE, SCAN_TOO_LONG,
-                      SCAN_UNKNOWN, SCANNED, SUB, UNSUB, NO_VERB, parse_size, scan)
+                      SCANNED, SUB, UNSUB, NO_VERB, parse_size, scan)
 from .receiver cimport SUB_FILTERED, Turn
 from .sublist cimport count_tokens, has_wildcard, is_fresh, is_valid_subject, release
 from .table cimport hash_bytes, table_any, table_chain, table_insert, table_remove, Link
@@ -38,18 +38,20 @@ cdef enum:
 
 cdef double RTT_INTERVAL_S = 3600.0  # even a busy client is measured this often
 
-# Closed reasons, as nats-server names them in its monitoring and its log
+# Why a connection was closed, as nats-server names it in its monitoring and its log
+CLIENT_CLOSED = "Client Closed"
+READ_ERROR = "Read Error"
+WRITE_ERROR = "Write Error"
 PROTOCOL_VIOLATION = "Protocol Violation"
 CONTROL_LINE_EXCEEDED = "Maximum Control Line Exceeded"
 PAYLOAD_EXCEEDED = "Maximum Message Payload Exceeded"
 AUTHENTICATION_VIOLATION = "Authentication Failure"
 AUTHENTICATION_TIMEOUT = "Authentication Timeout"
-CLIENT_CLOSED = "Client Closed"
 STALE = "Stale Connection"
 SLOW_PENDING = "Slow Consumer (Pending Bytes)"
 SLOW_WRITE = "Slow Consumer (Write Deadline)"
-PARSE_ERROR = "Parse Error"
-NO_MEMORY = "Internal Client"
+SERVER_SHUTDOWN = "Server Shutdown"
+FAULT = "Internal Fault"        # our own: no memory, or a mistake of ours
 
 # What a person is told about arguments that make no sense, before CONNECT (P-51)
 HELP = {
@@ -57,8 +59,6 @@ HELP = {
     <int>HPUB: b"HPUB takes a subject and two sizes: HPUB <subject> [reply-to] <header size> <total size>",
     <int>SUB: b"SUB takes a subject and a subscription id: SUB <subject> [queue group] <sid>",
     <int>UNSUB: b"UNSUB takes a subscription id: UNSUB <sid> [max messages]",
-    <int>CONNECT: b"CONNECT takes a JSON object: CONNECT {}",
-    <int>INFO: b"INFO takes a JSON object: INFO {}",
     <int>HMSG: b"HMSG is for servers only",
 }
 NO_HEADERS = b"HPUB needs headers: first send CONNECT {\"headers\":true}"
@@ -123,7 +123,7 @@ cdef class Connection(Outbound):
             return
         if self.input_end > self.input_start or self.control is not None:
             if not self.keep(<const char*>&view[0], len(view)):
-                self.stop(NO_MEMORY, False)
+                self.stop(FAULT, False)
             self._read_on()
         else:
             self._read(<const char*>&view[0], len(view))
@@ -150,7 +150,7 @@ cdef class Connection(Outbound):
             if stop == STOP_HELD:
                 self.should_wait = True
         if not self.keep_rest(data + used, length - used):
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
 
     def accept(self, *, bint verbose, bint pedantic, bint echo, bint headers, bint no_responders,
                bytes after_ping=None, double first_ping_s=0.0) -> None:
@@ -176,13 +176,13 @@ cdef class Connection(Outbound):
         self._forget_recent()
 
     def set_tracer(self, tracer) -> None:
-        """An object with `incoming(verb, arguments)`, `payload(bytes)` and `outgoing(frame)`, called for all bytes."""
+        """Called for all that is said and heard: `incoming(verb, arguments)`, `payload(bytes)`, `outgoing(frame)` and
+        `expired(sid)`. None: nobody is."""
         self.tracer = tracer
 
-    def drop_subscriptions(self) -> None:
-        """Takes out all of them, as a second CONNECT does (P-8)."""
-        while not self.drop_subs(1 << 20):
-            pass
+    def drop_subscriptions(self, int limit) -> bool:
+        """Takes out at most `limit` of them, as a second CONNECT does (P-8); whether none is left."""
+        return self.drop_subs(limit)
 
     def send(self, bytes data) -> None:
         """Queues bytes, for INFO and the like."""
@@ -395,7 +395,7 @@ cdef class Connection(Outbound):
             self.control = command.arg[:command.arg_len]
             self.control_verb = command.verb
         except MemoryError:
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
         return 0
 
     @property
@@ -498,7 +498,7 @@ cdef class Connection(Outbound):
         self.turn.queued += WORK_PUBLISH
         result = self._resolve(message.subject, message.subject_len, &allowed)
         if result == NULL:
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
             return 0
         if not allowed and not self.may_answer(message.subject, message.subject_len):
             self._quote(b"-ERR 'Permissions Violation for Publish to \"", message.subject, message.subject_len, b"\"'\r\n")
@@ -564,7 +564,7 @@ cdef class Connection(Outbound):
         digits_len = put_number(digits, 32 + message.subject_len) - digits
         start = self.reserve(96 + message.reply_len + sub.link.length + message.subject_len)
         if start == NULL:
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
             return
         out = _append(start, b"HMSG ", 5)
         out = _append(out, message.reply, message.reply_len)
@@ -623,7 +623,7 @@ cdef class Connection(Outbound):
                 return 0
             sub = self.sublist.insert(self, subject, length, queue, queue_len, sid, sid_len)
             if sub == NULL:
-                self.stop(NO_MEMORY, False)
+                self.stop(FAULT, False)
                 return 0
             if self.permissions is not None and self.permissions.subscribe_deny is not None \
                     and has_wildcard(subject, length):
@@ -643,7 +643,7 @@ cdef class Connection(Outbound):
                     subject[:length], queue[:queue_len])
             self._quote(b"-ERR '", text, len(text), b"'\r\n")
         except MemoryError:
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
 
     cdef int _unsubscribe(self, Command* command) noexcept:
         cdef Subscription* sub = self._find(command.word[0], command.word_len[0])
@@ -708,6 +708,10 @@ cdef class Connection(Outbound):
             self.turn.closing.append(self)
         except MemoryError:
             pass
+
+    cdef void faulted(self) noexcept:
+        self.tracer = None
+        self.stop(FAULT, False)
 
     cdef void too_slow(self, Message* message) noexcept:
         if self.closed:
@@ -787,7 +791,7 @@ cdef class Connection(Outbound):
         cdef char* start = self.reserve(before_len + length + after_len)
         cdef char* out
         if start == NULL:
-            self.stop(NO_MEMORY, False)
+            self.stop(FAULT, False)
             return
         out = _append(start, before, before_len)
         if length:
@@ -801,7 +805,8 @@ cdef class Connection(Outbound):
         try:
             self.tracer.expired(sid[:length])
         except Exception:
-            pass
+            self.faulted()
+            raise
 
     cdef void _trace_in(self, const char* verb, const char* arg, Py_ssize_t length) noexcept:
         try:
@@ -810,7 +815,8 @@ cdef class Connection(Outbound):
             else:
                 self.tracer.incoming(<bytes>verb, arg[:length])
         except Exception:
-            pass
+            self.faulted()
+            raise
 
 
 cdef const char* _NAMES[12]

@@ -23,7 +23,6 @@ cdef class Hub:
     cdef readonly Turn turn
     cdef readonly int epoll_fd
     cdef int wake_fd
-    cdef bint asleep
     cdef char* buffer
     cdef list slots
     cdef list free_slots

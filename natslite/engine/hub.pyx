@@ -20,7 +20,6 @@ epoll events carry slot and generation, never a pointer: an event for a connecti
 
 cimport cython
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -29,6 +28,8 @@ from .connection cimport STOP_CLOSED, STOP_CONTROL, STOP_CUT, STOP_DONE, STOP_HE
 from .receiver cimport Chunk, Receiver
 
 import os
+
+from natslite.engine.connection import CLIENT_CLOSED, FAULT, READ_ERROR, SERVER_SHUTDOWN, WRITE_ERROR
 
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
@@ -89,7 +90,6 @@ cdef extern from "sys/eventfd.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     ssize_t read(int fd, void* data, size_t length)
-    ssize_t write(int fd, const void* data, size_t length)
     int close(int fd)
 
 cdef extern from "time.h" nogil:
@@ -170,11 +170,14 @@ cdef class Hub:
         if self._register(self.wake_fd, WAKE_SLOT, EPOLLIN) < 0:
             raise OSError(errno, os.strerror(errno))
         self.base = 0
+        turn.wake_fd = self.wake_fd
 
     def __dealloc__(self):
         if self.epoll_fd >= 0:
             close(self.epoll_fd)
         if self.wake_fd >= 0:
+            self.turn.asleep = False
+            self.turn.wake_fd = -1
             close(self.wake_fd)
         free(self.buffer)
         free(self.generations)
@@ -244,17 +247,14 @@ cdef class Hub:
 
     def kick(self) -> None:
         """Has the pump call `poll` soon: something was queued outside of it."""
-        cdef uint64_t one = 1
-        if self.asleep:
-            self.asleep = False
-            write(self.wake_fd, &one, 8)
+        self.turn.kick()
 
     def close(self) -> None:
         """Closes every socket that is still open and lets go of everything. `poll` does nothing of use after it."""
         cdef Connection connection
         for item in self.slots:
             if isinstance(item, Connection):
-                (<Connection>item).stop("Server Shutdown", True)
+                (<Connection>item).stop(SERVER_SHUTDOWN, True)
         while self.turn.closing:
             connection = <Connection>self.turn.closing.pop()
             self._unplug(connection)
@@ -349,7 +349,7 @@ cdef class Hub:
         cdef list result
         self.base = now - started
         self.turn.now = now
-        self.asleep = False
+        self.turn.asleep = False
         self.turns += 1
         while True:
             did = self._flush()
@@ -402,7 +402,7 @@ cdef class Hub:
         self._flush()
         more = self.cut or self.turn.dirty_first != NULL or len(self.resuming) > 0 or len(self.dying) > 0 \
             or len(self.turn.closing) > 0 or len(self.turn.drained) > 0 or len(self.attention) > 0
-        self.asleep = not more
+        self.turn.asleep = not more
         return more
 
     cdef bint _should_spin(self) noexcept:
@@ -452,7 +452,7 @@ cdef class Hub:
                         continue
                     if connection.held or connection.resuming or connection.control is not None:
                         if what & (EPOLLHUP | EPOLLERR) and not connection.interest & EPOLLIN:
-                            connection.stop("Client Closed", False)
+                            connection.stop(CLIENT_CLOSED, False)
                         else:
                             self._interest(connection, connection.interest & ~EPOLLIN)
                         continue
@@ -518,7 +518,7 @@ cdef class Hub:
             if got > 0:
                 connection.last_in = self.turn.now
                 if not connection.keep(self.buffer, got):
-                    connection.stop("Internal Client", False)
+                    connection.stop(FAULT, False)
                 elif kept + got >= connection.input_need:
                     self._read_kept(connection)
                 return
@@ -535,13 +535,13 @@ cdef class Hub:
                 stop = connection.process(self.buffer, kept + got, &used, SLICE_BYTES)
                 connection.allowance -= used
                 if not connection.keep_rest(self.buffer + used, kept + got - used):
-                    connection.stop("Internal Client", False)
+                    connection.stop(FAULT, False)
                 self._after(connection, stop, queued)
                 return
         if got == 0:
-            connection.stop("Client Closed", False)
+            connection.stop(CLIENT_CLOSED, False)
         elif errno != EAGAIN and errno != EINTR:
-            connection.stop("Read Error", False)
+            connection.stop(READ_ERROR, False)
 
     cdef void _read_kept(self, Connection connection) noexcept:
         """Reads input that waited."""
@@ -554,7 +554,8 @@ cdef class Hub:
         if kept and not connection.closed:
             stop = connection.process(data, kept, &used, SLICE_BYTES)
             connection.allowance -= used
-            connection.keep_rest(data + used, kept - used)
+            if not connection.keep_rest(data + used, kept - used):
+                connection.stop(FAULT, False)
         self._after(connection, stop, queued)
 
     cdef void _after(self, Connection connection, int stop, size_t queued) noexcept:
@@ -681,7 +682,7 @@ cdef class Hub:
                 continue
             elif sent < 0 and errno != EAGAIN:
                 connection.discard()
-                connection.stop("Write Error", False)
+                connection.stop(WRITE_ERROR, False)
                 break
             if sent < <ssize_t>asked:
                 self._interest(connection, connection.interest | EPOLLOUT)
@@ -701,6 +702,7 @@ cdef class Hub:
                     largest = connection
         if largest is not None:
             largest.too_slow(NULL)
+            largest.discard()  # now, so that the next look does not cut another for the same bytes
 
     # ---- ends
 

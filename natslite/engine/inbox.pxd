@@ -22,7 +22,6 @@ cdef class Inbox(Receiver):
     cdef readonly size_t count          # messages in the buffer
     cdef public uint64_t refused        # messages not taken because it was full
     cdef readonly list unanswered       # reply subjects of those, for the owner to answer
-    cdef bint attending
     cdef inline Record* first(self) noexcept:
         """The first record, or NULL. Valid until the next message, so not across an await."""
         return <Record*>self.buffer if self.used else NULL
@@ -33,6 +32,7 @@ cdef class Inbox(Receiver):
     cdef void _wake(self) noexcept
     cdef Subscription* _find(self, uint64_t tag) noexcept
     cdef void _drop_all(self) noexcept
+    cdef void _remove(self, Subscription* sub) noexcept
     cdef int _full(self, Message* message) noexcept
 
 cdef inline char* record_subject(Record* record) noexcept:

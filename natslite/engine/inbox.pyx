@@ -33,7 +33,7 @@ cdef class Inbox(Receiver):
         self.unanswered = []
 
     def __dealloc__(self):
-        self._drop_all()
+        self._drop_all()  # of a server that is garbage as a whole: else the sublist keeps it as long as it subscribes
         free(self.buffer)
 
     def subscribe(self, bytes subject, uint64_t tag, bytes queue=None) -> None:
@@ -51,13 +51,13 @@ cdef class Inbox(Receiver):
         if sub == NULL:
             raise MemoryError
         table_insert(&self.subs, &sub.link)
+        self.sublist.inboxes.add(self)
 
     def unsubscribe(self, uint64_t tag) -> None:
         """Ends a subscription; one that is not there is no error."""
         cdef Subscription* sub = self._find(tag)
         if sub != NULL:
-            table_remove(&self.subs, &sub.link)
-            self.sublist.remove(sub)
+            self._remove(sub)
 
     def close(self) -> None:
         """Takes nothing more; what it has can still be drained."""
@@ -105,6 +105,7 @@ cdef class Inbox(Receiver):
         if self.waited_for:
             self.waited_for = False
             self.turn.drained.append(self)
+            self.turn.kick()
 
     cdef Subscription* _find(self, uint64_t tag) noexcept:
         cdef uint32_t hash = hash_bytes(<const char*>&tag, sizeof(tag), self.sublist.seed)
@@ -118,13 +119,16 @@ cdef class Inbox(Receiver):
     cdef void _drop_all(self) noexcept:
         cdef Subscription* sub
         while self.subs.count:
-            sub = <Subscription*>table_any(&self.subs, &self.cursor)
-            table_remove(&self.subs, &sub.link)
-            self.sublist.remove(sub)
+            self._remove(<Subscription*>table_any(&self.subs, &self.cursor))
 
     cdef void expire(self, Subscription* sub) noexcept:
+        self._remove(sub)
+
+    cdef void _remove(self, Subscription* sub) noexcept:
         table_remove(&self.subs, &sub.link)
         self.sublist.remove(sub)
+        if self.subs.count == 0:
+            self.sublist.inboxes.discard(self)
 
     cdef int deliver(self, Subscription* sub, Message* message) noexcept:
         cdef size_t size = sizeof(Record) + message.subject_len + message.reply_len + message.body_len

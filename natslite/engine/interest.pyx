@@ -32,6 +32,24 @@ def interested(Sublist sublist, bytes subject, bytes queue=None) -> bool:
     return False
 
 
+def behind(Sublist sublist, bytes subject) -> bool:
+    """Whether a receiver has so much pending that its publishers are held (P-45)."""
+    cdef Result* result = sublist.resolve(subject, len(subject))
+    cdef uint32_t i
+    cdef Receiver receiver
+    if result == NULL:
+        return False
+    for i in range(result.total):
+        receiver = <Receiver>result.subs[i].receiver
+        if isinstance(receiver, Outbound):
+            if (<Outbound>receiver).pending_bytes > (<Outbound>receiver).hold_bytes \
+                    and not (<Outbound>receiver).exempt and not receiver.closed:
+                return True
+        elif isinstance(receiver, Inbox) and (<Inbox>receiver).used > (<Inbox>receiver).bytes_max // 4 * 3:
+            return True
+    return False
+
+
 def room(Sublist sublist, bytes subject, bint wait=False) -> int | None:
     """Bytes until the fullest receiver has ROOM_BYTES pending; None: nobody listens.
 

@@ -28,6 +28,7 @@ cdef class Outbound(Receiver):
     cdef void consumed(self, size_t length) noexcept
     cdef void discard(self) noexcept
     cdef void too_slow(self, Message* message) noexcept
+    cdef void faulted(self) noexcept
     cdef void _over(self, Message* message) noexcept
     cdef int _deliver_stripped(self, Subscription* sub, Message* message) noexcept
     cdef void _note_reply(self, const char* reply, Py_ssize_t length) noexcept

@@ -56,6 +56,8 @@ cdef class Outbound(Receiver):
         self.turn.queued += length
         self.turn.pending += length
         if not self.dirty:
+            if self.pending_bytes == <int64_t>length:
+                self.progress_at = self.turn.now  # it had taken everything: its patience begins now
             self.turn.mark(self)
 
     cdef void answered(self, size_t length) noexcept:
@@ -248,6 +250,10 @@ cdef class Outbound(Receiver):
         """The peer is too far behind: subclasses close it."""
         pass
 
+    cdef void faulted(self) noexcept:
+        """A mistake of ours, which whoever calls this reports: it costs this one."""
+        pass
+
     # ---- special cases
 
     cdef void _note_reply(self, const char* reply, Py_ssize_t length) noexcept:
@@ -289,4 +295,5 @@ cdef class Outbound(Receiver):
         try:
             self.tracer.outgoing(frame[:length])
         except Exception:
-            pass
+            self.faulted()
+            raise

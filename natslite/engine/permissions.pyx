@@ -146,18 +146,3 @@ cdef class Permissions:
         if self.subscribe_deny.any_plain(subject, length):
             return False
         return queue == NULL or not self.subscribe_deny.any_queue(subject, length, queue, queue_len, &named)
-
-    def allows_publish(self, bytes subject) -> bool:
-        return self.may_publish(subject, len(subject))
-
-    def allows_subscribe(self, bytes subject, bytes queue=None) -> bool:
-        cdef const char* text = NULL
-        if queue is not None:
-            text = queue
-        return self.may_subscribe(subject, len(subject), text, 0 if queue is None else len(queue))
-
-    def allows_receive(self, bytes subject, bytes queue=None) -> bool:
-        cdef const char* text = NULL
-        if queue is not None:
-            text = queue
-        return self.may_receive(subject, len(subject), text, 0 if queue is None else len(queue))

@@ -1,6 +1,6 @@
 """What every other part of the engine stands on: messages, receivers, and what one turn of the loop collects."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from .table cimport Link, Table
 
@@ -67,6 +67,8 @@ cdef class Turn:
     cdef size_t expired_room
     cdef void* blocker          # a receiver that is too far behind to be sent more, borrowed until the next flush
     cdef public double now
+    cdef int wake_fd            # lent by the hub, -1: nobody to wake
+    cdef bint asleep            # the pump waits: whoever makes work for it wakes it
     cdef size_t queued          # bytes queued since the last flush
     cdef int64_t pending        # bytes queued in all receivers
     cdef public int64_t pending_bytes_max
@@ -82,6 +84,7 @@ cdef class Turn:
     cdef void mark(self, Receiver receiver) noexcept
     cdef void unmark(self, Receiver receiver) noexcept
     cdef int expire(self, Subscription* sub) noexcept
+    cdef void kick(self) noexcept
 
 cdef class Receiver:
     cdef Turn turn

@@ -18,6 +18,9 @@ cimport cython
 
 from libc.stdlib cimport free, malloc, realloc
 
+cdef extern from "unistd.h" nogil:
+    ssize_t write(int fd, const void* data, size_t length)
+
 cdef enum:
     SMALLEST_CHUNK = 512
     FREE_CHUNK_BYTES_MAX = 16 << 20  # kept for reuse by one server
@@ -30,6 +33,7 @@ cdef class Turn:
         self.closing = []
         self.drained = []
         self.pending_bytes_max = 1 << 62
+        self.wake_fd = -1
         for i in range(CHUNK_CLASSES):
             self.free_chunks[i] = NULL
 
@@ -91,6 +95,8 @@ cdef class Turn:
         """Puts a receiver at the end of the dirty list, once."""
         if receiver.dirty:
             return
+        if self.asleep:
+            self.kick()
         receiver.dirty = True
         receiver.dirty_next = NULL
         receiver.dirty_previous = self.dirty_last
@@ -113,6 +119,13 @@ cdef class Turn:
         else:
             (<Receiver>receiver.dirty_next).dirty_previous = receiver.dirty_previous
         receiver.dirty_next = receiver.dirty_previous = NULL
+
+    cdef void kick(self) noexcept:
+        """Wakes the pump, if it waits for sockets and time only."""
+        cdef uint64_t one = 1
+        if self.asleep:
+            self.asleep = False
+            write(self.wake_fd, &one, sizeof(one))
 
     cdef int expire(self, Subscription* sub) noexcept:
         """Remembers a subscription that reached its max; -1 when there is no memory to."""

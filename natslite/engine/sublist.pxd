@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from .receiver cimport Group, Message, Receiver, Subscription, Turn
 from .table cimport Link, Table
@@ -25,8 +25,8 @@ cdef struct Result:
     Link link               # in the cache, by the subject; link.flags: RESULT_*
     uint32_t refs
     uint32_t token_index    # which generation of first tokens it depends on
-    uint32_t token_generation
-    uint32_t generation
+    uint64_t token_generation   # 64 bits: one client can touch a token 2**32 times in minutes
+    uint64_t generation
     uint32_t plain
     uint32_t groups
     uint32_t total
@@ -47,14 +47,16 @@ cdef class Sublist:
     cdef Branch top
     cdef Table group_names
     cdef readonly Py_ssize_t count
+    cdef Py_ssize_t nodes
+    cdef readonly set inboxes   # those with subscriptions: nobody may free them in the middle of a fan-out
     cdef Table cache
     cdef size_t cache_bytes
     cdef size_t cache_bytes_max
     cdef uint32_t hand
     cdef uint32_t* seen
     cdef uint64_t random_state
-    cdef uint32_t generation
-    cdef uint32_t token_generations[FIRST_TOKENS]
+    cdef uint64_t generation
+    cdef uint64_t token_generations[FIRST_TOKENS]
     cdef uint64_t mark
     # scratch of the match under way
     cdef Result scratch

@@ -25,7 +25,7 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from .receiver cimport SID_ROOM, SUB_DEAD
-from .table cimport hash_bytes, table_any, table_chain, table_free, table_init, table_insert, table_remove
+from .table cimport hash_bytes, table_any, table_chain, table_init, table_insert, table_remove
 
 cdef enum:
     NODE_LITERAL = 0
@@ -105,6 +105,7 @@ cdef class Sublist:
         table_init(&self.group_names)
         table_init(&self.cache)
         self.path = bytearray()
+        self.inboxes = set()
 
     def __dealloc__(self):
         cdef uint32_t cursor = 0
@@ -135,12 +136,12 @@ cdef class Sublist:
         """Adds a subscription to a valid subject; `queue` NULL: plain. NULL when there is no memory.
 
         The caller puts it into the receiver's table; `remove` frees it."""
-        cdef Py_ssize_t room = sid_len + 1 if sid_len + 1 > SID_ROOM else SID_ROOM
-        cdef Subscription* sub = <Subscription*>malloc(sizeof(Subscription) + room)
+        cdef Py_ssize_t sid_room = sid_len + 1 if sid_len + 1 > SID_ROOM else SID_ROOM
+        cdef Subscription* sub = <Subscription*>malloc(sizeof(Subscription) + sid_room)
         cdef Subscription** grown
         cdef Node* node = &self.root
         cdef Node* parent = node
-        cdef Py_ssize_t start = 0
+        cdef uint32_t room
         cdef const char* dot
         cdef const char* end = subject + subject_len
         if sub == NULL:
@@ -163,18 +164,18 @@ cdef class Sublist:
                 break
             subject = dot + 1
         if node != NULL and node.count > 0 and node.count >= node.room:
-            start = 4 if node.room == 0 else 2 * <Py_ssize_t>node.room
+            room = 4 if node.room == 0 else 2 * node.room
             if node.room == 0:
-                grown = <Subscription**>malloc(start * sizeof(Subscription*))
+                grown = <Subscription**>malloc(room * sizeof(Subscription*))
                 if grown != NULL:
                     grown[0] = <Subscription*>node.subs
             else:
-                grown = <Subscription**>realloc(node.subs, start * sizeof(Subscription*))
+                grown = <Subscription**>realloc(node.subs, room * sizeof(Subscription*))
             if grown == NULL:
                 node = NULL
             else:
                 node.subs = grown
-                node.room = <uint32_t>start
+                node.room = room
         if node == NULL:
             if parent != &self.root:
                 self._prune(parent)
@@ -220,8 +221,7 @@ cdef class Sublist:
         if sub.group != NULL:
             self._drop_group(sub.group)
         free(sub)
-        if node.count == 0 and node.branch == NULL:
-            self._prune(node)
+        self._prune(node)
 
     cdef Node* _child(self, Node* parent, const char* token, uint32_t length, bint make) noexcept:
         cdef Branch* branch = parent.branch
@@ -262,6 +262,7 @@ cdef class Sublist:
         node = <Node*>malloc(sizeof(Node) + length)
         if node == NULL:
             return NULL
+        self.nodes += 1
         node.link.hash = hash
         node.link.length = <uint16_t>length
         node.link.flags = kind
@@ -300,6 +301,7 @@ cdef class Sublist:
             else:
                 table_remove(&branch.literals, &node.link)
             free(node)
+            self.nodes -= 1
             node = parent
 
     cdef Group* _group(self, const char* name, Py_ssize_t length) noexcept:
@@ -341,7 +343,7 @@ cdef class Sublist:
             length = self._pattern(node)
             try:
                 path = self.path
-                self.changes.append(path[:length])
+                self.changes.append(path[:length] if length >= 0 else b">")
             except MemoryError:
                 pass
         if node.link.flags & NODE_WILD:
@@ -403,6 +405,7 @@ cdef class Sublist:
         cdef Link* item
         cdef Result* result
         cdef bint cacheable = not _used_once(subject, subject_len)
+        cdef bint was_cached = False
         cdef Py_ssize_t tokens
         if cacheable:
             hash = hash_bytes(subject, subject_len, self.seed)
@@ -415,6 +418,7 @@ cdef class Sublist:
                         item.flags |= RESULT_USED
                         return result
                     self._kill(result)
+                    was_cached = True
                     break
                 item = item.next
         tokens = self._split(subject, subject_len)
@@ -427,7 +431,7 @@ cdef class Sublist:
             self.scratch.token_index = hash_bytes(self.tokens[0], self.token_lens[0], self.seed) & (FIRST_TOKENS - 1)
         self.scratch.token_generation = self.token_generations[self.scratch.token_index]
         self.scratch.generation = self.generation
-        if cacheable and (item != NULL or self._admit(hash)):
+        if cacheable and (was_cached or self._admit(hash)):
             result = self._store(hash, subject, subject_len)
             if result != NULL:
                 return result
@@ -652,8 +656,6 @@ cdef class Sublist:
                 item.flags &= <uint16_t>~RESULT_USED
             else:
                 self._kill(<Result*>item)
-            if self.cache.buckets == NULL and following != NULL and self.cache.count == 0:
-                break
             item = following
 
     # ---- routing
@@ -702,6 +704,11 @@ cdef class Sublist:
 
     def __len__(self) -> int:
         return self.count
+
+    @property
+    def size(self) -> int:
+        """Nodes of the trie."""
+        return self.nodes
 
     @property
     def cached(self) -> int:

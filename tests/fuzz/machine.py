@@ -114,7 +114,7 @@ class Machine:
         """Everybody leaves, and nothing is left."""
         for connection in self.connections:
             connection.close("Client Closed", flush=False)
-            connection.drop_subscriptions()
+            connection.drop_subscriptions(1 << 20)
             connection.take()
         assert len(self.sublist) == 0
         assert self.turn.pending_bytes == 0
@@ -206,7 +206,7 @@ def check_crowd(chance: Random) -> None:
         kind = chance.randrange(12)
         if not left or connection.is_closed or kind == 0:
             connection.close("Client Closed", flush=False)
-            connection.drop_subscriptions()
+            connection.drop_subscriptions(1 << 20)
             del waiting[at]
         elif kind == 1:
             connection.take(chance.randrange(200))

@@ -6,6 +6,7 @@ import gc
 
 import pytest
 import trio
+import trio.testing
 
 from natslite import open_server
 from natslite.service import Batch, load
@@ -51,6 +52,21 @@ class Event:
         with trio.fail_after(5):
             await self._event.wait()
         self._event = trio.Event()
+
+
+class Quiet:
+    """Owner of an inbox that is emptied by somebody else."""
+
+    def attend(self) -> None:
+        pass
+
+    @staticmethod
+    def room_after(port, inbox, size: int) -> int:
+        """What is left when one message of this size lies there."""
+        port.publish("a", b"x" * size)
+        left = port.room("a")
+        inbox.drain()
+        return left
 
 
 async def test_a_service_lives_inside_the_server():
@@ -237,3 +253,75 @@ async def test_interest_is_watched():
         await say(stream, b"SUB a.b 2")
         assert changed.count == 2
         assert other.count == 0
+
+
+async def test_callbacks_may_cancel_each_other_and_fail():
+    """P-103: the others are still called, and the fault comes out at the end of the server."""
+    called = []
+
+    async def serve():
+        async with open_server(port=-1) as server:
+            port = server.port_for_account("$G")
+            handles = []
+
+            def cancel(name):
+                called.append(name)
+                for handle in handles:
+                    handle.cancel()
+
+            handles = [port.watch("a", lambda: cancel(1)), port.watch("a", lambda: cancel(2))]
+            mistaken = port.watch("a", lambda: 1 / 0)
+            last = Event()
+            port.watch("a", last)
+            async with await raw_client(server, b"SUB a 1"):
+                await last.wait()
+                mistaken.cancel()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        await serve()
+    assert called == [1]
+    assert [type(fault) for fault in raised.value.exceptions] == [ZeroDivisionError]
+
+
+async def test_interest_inside_the_process_is_watched():
+    """Nobody says anything on a socket meanwhile."""
+    async with open_server(port=-1) as server, await server.connect() as client:
+        port = server.port_for_account("$G")
+        changed = Event()
+        port.watch("a", changed)
+        with client.subscribe("a"):
+            await changed.wait()
+            assert port.has_interest("a")
+        await changed.wait()
+        assert not port.has_interest("a")
+        handle = port.subscribe("a", lambda record: None)
+        await changed.wait()
+        handle.cancel()
+        await changed.wait()
+        assert changed.count == 4
+
+
+async def test_room_in_an_inbox_that_its_owner_empties():
+    async with open_server(port=-1) as server:
+        port = server.port_for_account("$G")
+        inbox = port.inbox(Quiet(), bytes_max=1000)
+        port.subscribe("a", inbox)
+        size = next(size for size in range(900, 1000) if Quiet.room_after(port, inbox, size) == 0)
+        room = Event()
+        port.publish("a", b"x" * size)
+        port.on_room("a", room)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (port.room("a"), room.count) == (0, 0)
+        inbox.drain()
+        await room.wait()
+        assert port.room("a") == 1000
+
+
+async def test_on_room_can_be_withdrawn_where_there_is_room():
+    async with open_server(port=-1) as server:
+        port = server.port_for_account("$G")
+        called, other = Event(), Event()
+        port.on_room("a", called).cancel()
+        port.on_room("b", other)
+        await other.wait()
+        assert called.count == 0

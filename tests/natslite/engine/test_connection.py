@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from natslite.engine.connection import Connection, Limits
@@ -161,6 +163,7 @@ def test_one_that_takes_nothing_for_100_ms_holds_nobody():
     world = World(pending_bytes_max=10_000)
     slow, publisher = world.connection(), world.connection()
     slow.feed(b"SUB a 1\r\n")
+    publisher.feed(b"PUB a 1000\r\n" + b"x" * 1000 + b"\r\n")
     world.turn.now = 0.2
     for _ in range(8):
         publisher.feed(b"PUB a 1000\r\n" + b"x" * 1000 + b"\r\n")
@@ -170,6 +173,34 @@ def test_one_that_takes_nothing_for_100_ms_holds_nobody():
     for _ in range(8):
         publisher.feed(b"PUB a 1000\r\n" + b"x" * 1000 + b"\r\n")
     assert publisher.should_wait
+
+
+def test_one_that_had_nothing_to_take_holds_like_any_other():
+    world = World(pending_bytes_max=10_000)
+    slow, publisher = world.connection(), world.connection()
+    slow.feed(b"SUB a 1\r\n")
+    publisher.feed(b"PUB a 1\r\nx\r\n")
+    slow.take()
+    world.turn.now = 100.0
+    waited = []
+    for _ in range(8):
+        publisher.feed(b"PUB a 1000\r\n" + b"x" * 1000 + b"\r\n")
+        waited.append(publisher.should_wait)
+    assert waited == [False] * 7 + [True]
+
+
+def test_a_fault_of_the_trace_costs_this_client_alone(monkeypatch):
+    world = World()
+    traced, other = world.connection(), world.connection()
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: seen.append(what.exc_type))
+    traced.set_tracer(None)
+    traced.feed(b"SUB a 1\r\n")
+    other.feed(b"SUB a 1\r\n")
+    traced.set_tracer(object())  # knows none of the calls
+    other.feed(b"PUB a 1\r\nx\r\n")
+    assert (traced.is_closed, traced.reason, seen) == (True, "Internal Fault", [AttributeError])
+    assert other.take() == b"MSG a 1 1\r\nx\r\n"
 
 
 def test_keep_alive():

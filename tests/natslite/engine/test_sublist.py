@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,9 +70,32 @@ def test_an_empty_sublist_holds_nothing_after_ten_thousand_came_and_went():
     random.Random(1).shuffle(order)
     for tag in order:
         inbox.unsubscribe(tag)
-    assert len(sublist) == 0
+    assert len(sublist) == sublist.size == 0
     assert sublist.matches(b"a.7.b") == ([], [])
     assert not sublist.has_interest(b"x.7")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_whoever_leaves_first_nothing_stays(order):
+    """A node that has subscriptions and once had others below it was left behind."""
+    sublist = Sublist()
+    inbox = Inbox(Turn(), sublist, None)
+    for tag, pattern in enumerate((b"x", b"x.b", b"x.b.*", b"x.>")):
+        inbox.subscribe(pattern, tag)
+    for tag in order:
+        inbox.unsubscribe(tag)
+    assert len(sublist) == sublist.size == 0
+
+
+def test_an_inbox_lives_as_long_as_it_subscribes():
+    """Freed in the middle of a fan-out, it would take the subscriptions with it that the fan-out is about to serve."""
+    sublist = Sublist()
+    Inbox(Turn(), sublist, None).subscribe(b"a", 1)
+    gc.collect()
+    (inbox,) = sublist.inboxes
+    assert sublist.has_interest(b"a")
+    inbox.close()
+    assert (len(sublist), sublist.inboxes) == (0, set())
 
 
 def test_the_cache_stays_within_its_bytes():
