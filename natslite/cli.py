@@ -6,6 +6,7 @@ are and what they may be together. Imports nothing heavy before it is known that
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -134,6 +135,10 @@ FIELDS = {
 """Of Options, and the flags that set them."""
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Those that mean something to the daemon."""
+
+
 class Complaint(Exception):
     """Something on the command line that cannot be; ends the program with status 1."""
 
@@ -192,6 +197,8 @@ def _complain(values: dict[str, Any]) -> None:
     for field, (least, most) in BOUNDS.items():
         name = FIELDS[field]
         if not least <= values.get(name, most) <= most:
+            if field.endswith("_s") and values[name] < least:
+                raise Complaint(f"-{name} must be at least {least * 1000:g}ms")
             raise Complaint(f"-{name} must be between {least:,} and {most:,}, not {values[name]:,}")
     for name in ("user", "pass", "auth"):
         # an unset variable in a script must not let everybody in
@@ -270,6 +277,9 @@ def main(words: Sequence[str] | None = None) -> int:
     if isinstance(settings, str):
         print(settings)
         return 0
+    # from here on signals wait until there is somebody to obey them: Python's own handlers would end the start with a
+    # stack, or lose one that comes in the middle of an import (P-82)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     from natslite import daemon
 
     return daemon.main(*settings)

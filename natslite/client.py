@@ -110,7 +110,9 @@ class Subscription:
 
 
 class Client:
-    """An in-process client. Close it, or use it as `async with`; it ends with its server."""
+    """An in-process client. Close it, or use it as `async with`; it ends with its server: iteration over its
+    subscriptions ends then, and `publish` raises trio.ClosedResourceError. It is trusted: it needs no credentials, and
+    permissions do not concern it."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -212,6 +214,7 @@ class Client:
     def close(self) -> None:
         """Ends all subscriptions. Twice is fine."""
         self._closed = True
+        self._server.clients.discard(self)
         for subscription in list(self._subscriptions):
             subscription.close()
 

@@ -25,7 +25,7 @@ import msgspec
 import trio
 
 from natslite.addresses import is_loopback, reachable
-from natslite.auth.passwords import is_bcrypt
+from natslite.auth.passwords import PasswordError, is_bcrypt
 from natslite.engine.hub import tune_process
 from natslite.logfile import FileLog
 from natslite.options import NATS_VERSION, Options
@@ -147,6 +147,7 @@ async def _run(options: Options, process: Process, log: FileLog) -> int:
 
     status = 0
     with trio.open_signal_receiver(*SIGNAL_NAMES) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNAL_NAMES)  # see `cli.main`
         try:
             async with open_server(options, log=log, before_listen=before_listen) as server:
                 with _ports_file(process.ports_file_dir, server, monitor, log):
@@ -160,6 +161,8 @@ async def _run(options: Options, process: Process, log: FileLog) -> int:
         finally:
             if monitor is not None:
                 monitor.close()
+            # nobody obeys any more: a second signal must not spoil the end
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNAL_NAMES)
     log.notice("Server Exiting..")
     return status
 
@@ -231,8 +234,7 @@ def _banner(server: Server, log: FileLog) -> None:
     log.debug(f"  Python:   {sys.version.split()[0]}, trio {trio.__version__}")
     log.notice(f"  Name:     {server.name}")
     log.notice(f"  ID:       {server.id}")
-    secrets = [user.password for user in options.users] + ([options.token] if options.token else [])
-    if any(not is_bcrypt(secret) for secret in secrets):
+    if any(not is_bcrypt(user.password) for user in options.users):
         log.warn("Plaintext passwords detected, use nkeys or bcrypt")
     if not options.auth_required and not all(is_loopback(host) for host, _ in server.addresses):
         log.warn(f"Everyone who reaches {server.host} may connect: there is no authentication. Start with one of")
@@ -246,7 +248,7 @@ def _explain(error: Exception) -> str:
     causes = list(_causes(error))
     if len(causes) == 1:
         cause = causes[0]
-        if isinstance(cause, StartError | TlsError):
+        if isinstance(cause, StartError | TlsError | PasswordError):
             return str(cause)
         if isinstance(cause, OSError) and isinstance(cause.filename, str):
             return f'Error listening on port: {cause.filename}, "{_listen_error(cause)}"'

@@ -53,6 +53,8 @@ def duration(text: str) -> float:
     """Seconds: `10s`, `1m30s`, `250ms`; a number alone is seconds."""
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
+    if text.startswith("-") and _DURATION.match(text[1:]):
+        raise ValueError("a duration cannot be negative")
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError("not a duration, such as 10s, 2m or 250ms")

@@ -91,7 +91,7 @@ class _Acceptor:
 class Server:
     """A running server. Made by `open_server`; everything public here may be used by an embedding program."""
 
-    def __init__(self, options: Options, log: Log, tasks: trio.Nursery) -> None:
+    def __init__(self, options: Options, log: Log) -> None:
         self.options = options
         self.log = log
         self.id = ids.server_id()
@@ -121,9 +121,11 @@ class Server:
             ping_interval_s=options.ping_interval_s,
             write_deadline_s=options.write_deadline_s,
         )
-        self._tasks = tasks
+        self._tasks: trio.Nursery | None = None  # while it runs
         self._tls_context = tls.server_context(options.tls) if options.tls is not None else None
         self._tls_timeout_s = options.tls.timeout_s if options.tls is not None else 0.0
+        self.clients: set[Client] = set()
+        """Those inside this process that are not closed."""
         self._sessions: dict[int, Session] = {}
         self._untrusted = 0
         self._acceptors: list[_Acceptor] = []
@@ -144,7 +146,9 @@ class Server:
     async def connect(self) -> Client:
         """A client inside this process (natslite.client)."""
         await trio.lowlevel.checkpoint()
-        return Client(self)
+        client = Client(self)
+        self.clients.add(client)
+        return client
 
     def port_for_account(self, account: str) -> ServicePort:
         """What a service uses in an account. KeyError: there is no such account."""
@@ -317,6 +321,7 @@ class Server:
             except Exception as fault:
                 self.report_fault(f"{function}", fault)
 
+        assert self._tasks is not None, "the server does not run"
         self._tasks.start_soon(guarded)
 
     def report_fault(self, who: str, fault: Exception) -> None:
@@ -384,13 +389,17 @@ class Server:
     def _start_accepting(self) -> None:
         for acceptor in self._acceptors:
             host, port = acceptor.socket.getsockname()[:2]
+            try:
+                acceptor.socket.listen(addresses.backlog())
+            except OSError as error:  # somebody has bound the same address meanwhile, and was first
+                error.filename = addresses.joined(host, port)
+                raise
+            self.hub.watch(acceptor.watched)
             if acceptor is self._acceptors[0]:
                 self.log.notice(f"Listening for client connections on {addresses.joined(self.host, port)}")
             else:
                 # in words of its own: harnesses that look for the line above take the last one that they see
                 self.log.notice(f"Listening on {addresses.joined(host, port)} as well")
-            acceptor.socket.listen(addresses.backlog())
-            self.hub.watch(acceptor.watched)
         if self.options.tls is not None:
             self.log.notice("TLS required for client connections")
 
@@ -405,6 +414,8 @@ class Server:
     async def _close_all(self) -> None:
         """Ends all clients without an -ERR, what is pending is sent as far as they take it at once (P-82)."""
         self._stop_accepting()
+        for client in list(self.clients):
+            client.close()
         if self._sessions:
             self._none_left = trio.Event()
             for session in list(self._sessions.values()):
@@ -467,9 +478,10 @@ async def open_server(
     """
     options = msgspec.structs.replace(options or Options(), **changes)
     failure: Exception | None = None
+    server = Server(options, log or Silent())
+    server._listen()
     async with trio.open_nursery() as tasks:
-        server = Server(options, log or Silent(), tasks)
-        server._listen()
+        server._tasks = tasks
         try:
             trio.lowlevel.add_instrument(server.clock)
             tasks.start_soon(server._ring)
@@ -492,12 +504,12 @@ async def open_server(
                         await server._close_all()
                     for scope in server._service_scopes:
                         scope.cancel()
-                    for inbox in list(server.sublist.inboxes):
-                        inbox.close()
         finally:
             with contextlib.suppress(KeyError):
                 trio.lowlevel.remove_instrument(server.clock)
             server._stop_accepting()
+            for inbox in list(server.sublist.inboxes):
+                inbox.close()
             server.hub.close()
             server._pumping.cancel()
             tasks.cancel_scope.cancel()

@@ -46,6 +46,9 @@ DRAINED_BYTES = 1024 * 1024
 HANDSHAKE_FAILURE = "TLS Handshake Failure"
 """A reason for closing that only TLS has."""
 
+NO_TLS = {"HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"}
+"""What OpenSSL calls input that is none; the log says it in Go's words."""
+
 GONE = select.EPOLLERR | select.EPOLLHUP
 
 
@@ -288,7 +291,9 @@ class TlsTransport:
 
     def _broken(self, error: Exception) -> None:
         if not self._secure:
-            self._session.server.log.error(f"{self._session} - TLS handshake error: {error}")
+            reason = getattr(error, "reason", None)
+            text = "tls: first record does not look like a TLS handshake" if reason in NO_TLS else str(error)
+            self._session.server.log.error(f"{self._session} - TLS handshake error: {text}")
             self._connection.close(HANDSHAKE_FAILURE, flush=False)
         else:
             self._connection.close(WRITE_ERROR, flush=False)

@@ -54,6 +54,11 @@ ENGINE_LAYERS: list[set[str]] = [
 """The same inside the engine."""
 
 EXPORTED = {
+    "Client": "client",
+    "Message": "client",
+    "NoResponders": "client",
+    "Subscription": "client",
+    "Server": "server",
     "open_server": "server",
     "Options": "options",
     "Permissions": "options",
@@ -70,7 +75,7 @@ MAY_USE: dict[str, set[str]] = {
     "gc": {"daemon"},
     "platform": {"server"},
     "resource": {"daemon"},
-    "signal": {"daemon"},
+    "signal": {"cli", "daemon"},
     "sys": {"__main__", "cli", "daemon"},
     # clocks and chance: everybody else gets them as arguments
     "time": {"logfile", "monitor.http"},

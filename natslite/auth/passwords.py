@@ -29,6 +29,7 @@ COST_MAX = 16
 """A check at cost 12 takes a quarter of a second, and twice that for each step: at 16 four seconds, which is longer
 than a client may take to authenticate (P-52), and all wait for each other. 31 would take a day and a half."""
 
+_HASH = re.compile(r"\$2[abxy]\$(?!0[0-3])\d{2}\$[./A-Za-z0-9]{53}")
 _IS_BCRYPT = re.compile(r"^\$2[abxy]\$\d{2}\$.*")
 
 
@@ -60,6 +61,8 @@ class Authenticator:
         if options.token is not None:
             secrets["the token"] = options.token
         for whose, secret in secrets.items():
+            if is_bcrypt(secret) and not _HASH.fullmatch(secret):
+                raise PasswordError(f"the bcrypt hash of {whose} is none: no password would match it")
             if is_bcrypt(secret) and int(secret[4:6]) > COST_MAX:
                 raise PasswordError(f"the bcrypt hash of {whose} has cost {secret[4:6]}: {COST_MAX} is the most")
         self._key = os.urandom(32)

@@ -10,6 +10,38 @@ from natslite import open_server
 from natslite.client import Message, NoResponders
 
 
+async def test_a_client_ends_with_its_server():
+    """Whoever still waits for a message is told, and whoever publishes too."""
+    async with trio.open_nursery() as nursery:
+        heard = []
+
+        async def listen(subscription):
+            async for message in subscription:
+                heard.append(message.data)
+            heard.append("end")
+
+        async with open_server(port=-1) as server:
+            client = await server.connect()
+            nursery.start_soon(listen, client.subscribe("a"))
+            await client.publish("a", b"x")
+            await trio.testing.wait_all_tasks_blocked()
+    assert heard == [b"x", "end"]
+    with pytest.raises(trio.ClosedResourceError):
+        await client.publish("a")
+
+
+async def test_what_prevents_a_start_is_raised_as_it_is():
+    """Not within a group of a nursery."""
+    async with open_server(port=-1) as server:
+        with pytest.raises(OSError, match="in use") as raised:
+            async with open_server(port=server.port):
+                pass
+        assert raised.value.filename == f"127.0.0.1:{server.port}"
+    with pytest.raises(ValueError, match="port must be between"):
+        async with open_server(port=70_000):
+            pass
+
+
 async def test_a_subscriber_gets_what_matches_in_order():
     async with open_server(port=-1) as server, await server.connect() as client:
         with client.subscribe("telemetry.*.temp") as subscription:

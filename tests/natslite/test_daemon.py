@@ -147,7 +147,7 @@ def test_everybody_may_connect() -> None:
 @pytest.mark.parametrize(
     ("flags", "warned"),
     [
-        (["--auth", "secret"], True),
+        (["--auth", "secret"], False),
         (["--user", "u", "--pass", "secret"], True),
         (["--user", "u", "--pass", "$2a$11$WhOXCzzFbVyKHpRwk4k5weqxFYOyG.yGb2D6H6WhaCQ6g.p2AGvKW"], False),
     ],
@@ -308,6 +308,7 @@ def test_port_in_use() -> None:
         (["-l", "/no/such/log"], "nats-server: error opening file: open /no/such/log: no such file or directory"),
         (["--tlscert", "/no/c", "--tlskey", "/no/k"], "/no/c: No such file or directory"),
         (["-c", "x"], "nats-server: configuration files are not there yet"),
+        (["--user", "u", "--pass", "$2b$11$..."], "the bcrypt hash of user 'u' is none"),
     ],
 )
 def test_what_prevents_the_start(flags: list[str], text: str) -> None:
@@ -437,6 +438,38 @@ def test_end(number: signal.Signals) -> None:
         ]
         with pytest.raises(ConnectionRefusedError):
             Peer(daemon.address)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_second_signal_does_not_spoil_the_end(number: signal.Signals) -> None:
+    """P-82: whenever it comes."""
+    with started(*LOCAL) as daemon:
+        daemon.process.send_signal(signal.SIGTERM)
+
+        def again() -> bool:
+            daemon.process.send_signal(number)
+            return daemon.process.poll() is not None
+
+        wait_for(again, "the end")
+        assert daemon.process.returncode == 0
+        daemon.kill()
+        assert texts(daemon)[-1] == "[INF] Server Exiting.."
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_starts(number: signal.Signals) -> None:
+    """P-82: obeyed when there is somebody to obey; without one, Python would end the start with a stack."""
+    words = [sys.executable, "-X", "importtime", "-m", "natslite", *LOCAL]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        while "natslite.tls" not in said:  # in the middle of the daemon's imports
+            said += process.stderr.readline()
+        process.send_signal(number)
+        rest = process.stderr.read()
+        assert process.wait(DEADLINE_S) == 0
+    assert "[INF] Server Exiting.." in rest
+    assert "Traceback" not in rest
 
 
 def test_lame_duck() -> None:
