@@ -18,7 +18,7 @@ from natslite import headers as header_block
 from natslite import ids
 from natslite.engine.batch import Batch
 from natslite.engine.inbox import Inbox
-from natslite.engine.interest import behind
+from natslite.engine.interest import behind, interested
 from natslite.headers import Headers
 from natslite.options import GLOBAL_ACCOUNT
 from natslite.subjects import is_valid_literal_subject
@@ -87,7 +87,8 @@ class Subscription:
                 break
             if self not in self._client._subscriptions:
                 raise trio.EndOfChannel
-            self._ready = trio.Event()
+            if self._ready.is_set():  # else somebody waits for it already
+                self._ready = trio.Event()
             await self._ready.wait()
         return self._waiting.pop()
 
@@ -193,10 +194,13 @@ class Client:
         send, receive = trio.open_memory_channel[Message](1)
         self._requests[reply] = send
         try:
-            if self._publish_nowait(subject, data, reply, headers) == 0:
+            taken = self._publish_nowait(subject, data, reply, headers)
+            if taken == 0 and not interested(self._server.sublist, subject.encode()):
                 raise NoResponders(f"nobody listens on {subject}")
             with trio.fail_after(timeout_s):
                 answer = await receive.receive()
+        except trio.EndOfChannel:
+            raise trio.ClosedResourceError("the client was closed meanwhile") from None
         finally:
             del self._requests[reply]
         if answer.headers is not None and answer.headers.get("Status") == ["503"]:
@@ -208,7 +212,7 @@ class Client:
         async for message in replies:
             waiting = self._requests.get(message.subject)
             if waiting is not None:
-                with contextlib.suppress(trio.WouldBlock):  # a second answer
+                with contextlib.suppress(trio.WouldBlock, trio.ClosedResourceError):  # a second answer, or too late
                     waiting.send_nowait(message)
 
     def close(self) -> None:
@@ -217,6 +221,8 @@ class Client:
         self._server.clients.discard(self)
         for subscription in list(self._subscriptions):
             subscription.close()
+        for waiting in self._requests.values():
+            waiting.close()
 
     async def __aenter__(self) -> Client:
         return self

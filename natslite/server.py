@@ -73,7 +73,11 @@ class _Acceptor:
         accepted = self.watched.accepted
         while accepted and self.server.accepting:  # the rest waits for `pause_accepting`
             self.reported = False
-            self.server.admit(*accepted.pop(0))
+            fd, host, port = accepted.pop(0)
+            try:
+                self.server.admit(fd, host, port)
+            except Exception as fault:
+                self.server.report_fault(f"{host}:{port}", fault)
         if self.watched.error:
             if not self.reported:
                 self.reported = True
@@ -95,7 +99,8 @@ class Server:
         self.options = options
         self.log = log
         self.id = ids.server_id()
-        self.name = options.server_name or self.id
+        # bytes of a command line that are no text stay where they are until something is made of them
+        self.name = (options.server_name or self.id).encode(errors="surrogateescape").decode(errors="replace")
         self.version = NATS_VERSION
         self.started = datetime.now(UTC)
         self.host = ""
@@ -138,6 +143,8 @@ class Server:
         self._xkey = ids.xkey()
         self._info_parts: tuple[bytes, bytes, bytes] | None = None
         self._none_left = trio.Event()
+        for user in (None, *options.users):
+            self.permissions_of(user)  # a bad entry is told at the start
         self._services: list[Service] = []
         self._ports: dict[str, ServicePort] = {}
 
@@ -248,7 +255,15 @@ class Server:
             os.close(fd)
             return
         self._sessions[connection.cid] = session
-        if not trusted:
+        try:
+            self._greet(session)
+        except Exception:
+            connection.close(FAULT, flush=False)
+            raise
+
+    def _greet(self, session: Session) -> None:
+        connection = session.connection
+        if not connection.trusted:
             self._untrusted += 1
             if self._untrusted == UNTRUSTED_MAX:
                 self.pause_accepting(+1)
@@ -423,6 +438,9 @@ class Server:
             self.hub.kick()
             with trio.move_on_after(CLOSE_DEADLINE_S):
                 await self._none_left.wait()
+            for session in self._sessions.values():
+                if session.transport is not None:
+                    session.transport.close()
 
     async def lame_duck(self) -> None:
         """Sends everyone away, gently; returns when the last client is gone (P-83)."""
@@ -453,6 +471,8 @@ class Server:
             pause = 0.001
         pause = min(pause, 1.0)
         for i in range(0, len(sessions), at_once):
+            if not self._sessions:
+                break  # all went by themselves
             for session in sessions[i : i + at_once]:
                 session.connection.close(SERVER_SHUTDOWN)
             self.hub.kick()

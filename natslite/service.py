@@ -109,11 +109,13 @@ class _CallbackOwner:
         self.callback = callback
         self.full_answer = full_answer
         self.inbox: Inbox | None = None
+        self.active = True
 
     def attend(self) -> None:
         assert self.inbox is not None
         for record in self.inbox.drain():
-            self.port._guarded(functools.partial(self.callback, record))
+            if self.active:
+                self.port._guarded(functools.partial(self.callback, record))
         self.port.answer_refused(self.inbox, self.full_answer)
 
 
@@ -145,8 +147,8 @@ class ServicePort:
         return self.send(self._one)[0]
 
     def room(self, subject: str) -> int | None:
-        """Bytes until the fullest receiver has 1 MiB pending; None: no interest. Receivers too slow for too long
-        (P-45) are left out."""
+        """Bytes until the fullest receiver has 1 MiB pending, or an inbox is three quarters full; None: no interest.
+        Receivers too slow for too long (P-45) are left out."""
         return room(self._sublist, subject.encode())
 
     def on_room(self, subject: str, callback: Callable[[], None]) -> Handle:
@@ -178,6 +180,7 @@ class ServicePort:
 
         A message that finds the inbox full is not taken; with `full_answer` its requestor gets that as the answer
         (an inbox of one's own calls `answer_refused` itself). ValueError: a bad subject or a tag in use."""
+        owner: _CallbackOwner | None = None
         if isinstance(target, Inbox):
             inbox = target
         else:
@@ -188,6 +191,8 @@ class ServicePort:
 
         def undo() -> None:
             inbox.unsubscribe(tag)
+            if owner is not None:
+                owner.active = False
             self._server.hub.kick()
 
         return Handle(undo)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FIRST_PING_S = 2.0
 """After CONNECT the first PING comes this early, with up to a fifth more, to measure the round trip (P-46)."""
 
+TURN_S = 0.002
+"""For control verbs of one client, before others get their turn (P-49)."""
+
 DROPPED_AT_ONCE = 1024
 """Subscriptions that a second CONNECT takes out in one turn."""
 
@@ -64,6 +67,10 @@ class Transport(Protocol):
 
     def go_on(self) -> None:
         """Reads on, after a control verb that took its time."""
+        ...
+
+    def is_finished(self) -> bool:
+        """Whether the peer has taken what it is to have before the end; if not, `Session.attend` is called again."""
         ...
 
     def close(self) -> None:
@@ -122,15 +129,20 @@ class Session:
 
     def attend(self) -> None:
         """Does what the engine stopped for."""
-        connection = self.connection
+        connection, hub = self.connection, self.server.hub
         while connection.control is not None and not self.deciding:
             if not self._decide(connection.control):
                 self.deciding = True  # a task of its own goes on with it
                 break
-            self.server.hub.resume(connection)
+            hub.resume(connection)
+            if connection.control is not None and trio.current_time() - hub.turn.now > TURN_S:
+                hub.later(connection)  # a client may send nothing but these
+                break
         if self.transport is not None and not connection.is_closed:
             self.transport.flush()
-        if connection.is_closed and self.server.forget(self):
+        if not connection.is_closed or (self.transport is not None and not self.transport.is_finished()):
+            return
+        if self.server.forget(self):
             self._ended()
 
     def _decide(self, line: bytes) -> bool:
@@ -161,6 +173,7 @@ class Session:
         if self.server.options.auth_required:
             verdict = self.server.authenticator.check_nowait(said)
             if verdict is None:
+                self.connection.deadline_at = 0  # it came in time; that others came before it is not its fault
                 self.server.start_soon(self._authenticate, said)
                 return False
             self._authenticated(said, verdict)
@@ -177,7 +190,8 @@ class Session:
 
     async def _authenticate(self, said: connect.Connect) -> None:
         """A password hash is checked in a thread: it takes longer than the loop may stop."""
-        verdict = await self.server.authenticator.check(said, lambda: not self.connection.is_closed)
+        hub, connection = self.server.hub, self.connection
+        verdict = await self.server.authenticator.check(said, lambda: not hub.is_gone(connection))
         if not self.connection.is_closed:
             self._authenticated(said, verdict)
         self._decided()

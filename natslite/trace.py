@@ -20,9 +20,10 @@ _UNTRACED = (b"+OK", b"INFO", b"-ERR")
 def quoted(data: bytes | str) -> str:
     """In double quotes, as Go's `%q` writes it."""
     text = data if isinstance(data, str) else data.decode(errors="surrogateescape")
-    if text.isprintable() and '"' not in text and "\\" not in text:
-        return f'"{text}"'
-    return '"' + "".join(_escaped(character) for character in text) + '"'
+    text = text.translate(_COMMON)
+    if not text.isprintable():
+        text = _RARE.sub(lambda found: found[0] if found[0].isprintable() else _escaped(found[0]), text)
+    return f'"{text}"'
 
 
 def _escaped(character: str) -> str:
@@ -37,6 +38,11 @@ def _escaped(character: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_COMMON = {ord(c): _escaped(c) for c in [*map(chr, range(0x20)), '"', "\\", "\x7f", *map(chr, range(0xDC80, 0xDD00))]}
+"""What binary payloads are full of: a table, because the loop waits for it."""
+_RARE = re.compile(r"[^\x20-\x7e]")
 
 
 def _plain(data: bytes | str) -> str:

@@ -19,6 +19,7 @@ import trio
 
 from natslite.engine.connection import CLIENT_CLOSED, FAULT, WRITE_ERROR, Connection
 from natslite.engine.hub import Hub, Watched
+from natslite.session import GONE as GONE_OWNER
 from natslite.session import Session
 
 RECORD_BYTES = 16 * 1024
@@ -61,9 +62,11 @@ class TlsTransport:
         "_connection",
         "_context",
         "_done",
+        "_given_up",
         "_holding",
         "_hub",
         "_interest",
+        "_lingering",
         "_plain",
         "_secure",
         "_session",
@@ -91,6 +94,7 @@ class TlsTransport:
         self._secure = False
         self._done = trio.Event()
         self._holding = False
+        self._lingering = self._given_up = False
         self._allowance = 0
         self._blocked = False
         self._interest = (True, False)
@@ -103,6 +107,8 @@ class TlsTransport:
         """The socket is ready, or there is more to do than fitted into the last turn."""
         events, self._watched.events = self._watched.events, 0
         if self._connection.is_closed:
+            if self._lingering:
+                self._session.attend()
             return
         try:
             self._serve(events)
@@ -116,8 +122,11 @@ class TlsTransport:
         connection = self._connection
         if self._holding or connection.control is not None:  # see `_hold` and `go_on`
             if events & GONE:
-                connection.close(CLIENT_CLOSED, flush=False)
-            self._wait()
+                # epoll would say so without end; what the peer had sent is still to be read
+                self._hub.unwatch(self._watched)
+                self._interest = (False, False)
+            else:
+                self._wait()
             return
         if trio.current_time() - self._hub.turn.now > TURN_S:
             self._hub.again(self._watched)
@@ -143,6 +152,28 @@ class TlsTransport:
         except (ssl.SSLError, OSError) as error:
             self._broken(error)
 
+    def is_finished(self) -> bool:
+        """Whether the peer has taken what it is to have before the end, or will not; else the session is called."""
+        connection = self._connection
+        if not connection.flush_first or not self._secure or self._given_up:
+            return True
+        try:
+            self._flush(WRITE_BYTES)
+        except (ssl.SSLError, OSError):
+            return True
+        if not self._blocked and not connection.pending and not self._unsent:
+            return True
+        if not self._lingering:
+            self._lingering = True
+            self._session.server.start_soon(self._give_up)
+        self._hub.watch(self._watched, reading=False, writing=True)
+        return False
+
+    async def _give_up(self) -> None:
+        await trio.sleep(self._connection.limits.write_deadline_s)
+        self._given_up = True
+        self._session.attend()
+
     def close(self) -> None:
         """The connection has ended: last words, unless it was too slow to hear them, then the socket goes."""
         sock = self._tls or self._plain
@@ -152,10 +183,8 @@ class TlsTransport:
             with contextlib.suppress(ssl.SSLError, OSError):
                 if self._tls is None:
                     sock.send(bytes(self._unsent) + self._connection.take())  # the server's refusal, in clear
-                elif self._secure:
-                    self._flush(self._connection.pending + TAKE_BYTES)
-                    if not self._blocked:
-                        self._tls.unwrap()
+                elif self._secure and not self._blocked:
+                    self._tls.unwrap()
             with contextlib.suppress(OSError):
                 drained = 0
                 while drained < DRAINED_BYTES and (data := socket.socket.recv(sock, RECORD_BYTES)):
@@ -165,6 +194,8 @@ class TlsTransport:
         self._done.set()
         self._plain = self._tls = None
         self._unsent = memoryview(b"")
+        self._connection.drop_pending()
+        self._watched.owner = GONE_OWNER  # breaks the cycle that would keep all of this until the next collection
 
     # ---- steps
 
@@ -214,22 +245,21 @@ class TlsTransport:
             if total >= READ_BYTES or self._hub.backlogged:
                 self._hub.again(self._watched)
                 return
-            try:
-                data = self._tls.recv(RECORD_BYTES)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
-            if not data:
-                connection.close(CLIENT_CLOSED, flush=False)
-                return
+            data = b""
+            if not connection.cut:
+                try:
+                    data = self._tls.recv(RECORD_BYTES)
+                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    return
+                if not data:
+                    connection.close(CLIENT_CLOSED, flush=False)
+                    return
             total += len(data)
-            connection.feed(data)
+            used = connection.feed_slice(data, self._allowance)
+            self._allowance = max(0, self._allowance - used)
             if connection.control is not None:
                 self._session.attend()
-            if not connection.should_wait:
-                self._allowance = 0
-            elif self._allowance > 0:
-                self._allowance -= len(data)
-            elif not connection.is_closed:
+            if connection.should_wait and not connection.is_closed:
                 self._holding = True
                 self._wait()
                 self._hub.turn.stalls += 1

@@ -15,6 +15,7 @@ cdef enum Stop:
 
 cdef enum:
     RECENT = 4
+    SLICE_BYTES = 4 << 20       # queued by one connection before it waits for the flush
 
 cdef class Limits:
     cdef public int64_t payload_bytes_max
@@ -76,9 +77,13 @@ cdef class Connection(Outbound):
     cdef uint32_t slot
     cdef uint32_t generation
     cdef uint32_t interest          # epoll events asked for
+    cdef bint detached              # out of epoll: the peer has ended while nothing was to be read from it
+    cdef bint lingering             # closed, and its last bytes are still being sent
     cdef bint attending             # in the list of those that need Python
     cdef bint resuming              # has input that waits for its next slice
     cdef readonly bint should_wait  # what `feed` read went to a subscriber that is too far behind
+    cdef readonly bint cut          # `feed_slice` left input that can be read at once
+    cdef bint sliced                # its transport reads by `feed_slice`
     cdef bint held
     cdef Py_ssize_t allowance       # bytes that may be read after a hold, whatever its subscribers do
     cdef double held_until
@@ -97,6 +102,7 @@ cdef class Connection(Outbound):
     cdef Py_ssize_t _other(self, const char* data, Py_ssize_t length, Command* command) noexcept
     cdef void _refuse(self, const char* subject, Py_ssize_t length, const char* queue, Py_ssize_t queue_len) noexcept
     cdef void _read_on(self) noexcept
+    cdef void _slice(self) noexcept
     cdef void _read(self, const char* data, Py_ssize_t length) noexcept
     cdef bint keep_rest(self, const char* data, size_t length) noexcept
     cdef void _forget_recent(self) noexcept

@@ -58,6 +58,8 @@ class Connection(Outbound):
     def __init__(self, turn: Turn, sublist: Sublist, limits: Limits, cid: int, *, trusted: bool = True) -> None: ...
     def feed(self, data: bytes) -> None:
         """Takes bytes from the client."""
+    def feed_slice(self, data: bytes = b"", allowance: int = 0) -> int:
+        """As `feed`, for a transport: one slice of a turn; how many bytes were read."""
     def resume(self) -> None:
         """Goes on reading after `control` was decided."""
     def accept(
@@ -119,6 +121,9 @@ class Connection(Outbound):
     @property
     def should_wait(self) -> bool:
         """What `feed` read went to a subscriber that is too far behind."""
+    @property
+    def cut(self) -> bool:
+        """`feed_slice` left input that can be read at once."""
     @property
     def stalls(self) -> int:
         """How often it was held for one."""

@@ -30,7 +30,7 @@ cdef enum:
     GO_ON = -2
     # what a slice of a turn counts beside the bytes it queues: see `process`
     WORK_PUBLISH = 64
-    WORK_COLD = 512
+    WORK_WALKED = 32    # each subscription or node of the trie that was looked at in vain
     WORK_SUBSCRIBE = 2048
     HOLD_BYTES = 4 << 20
     BLANKS_KEPT = 64    # before the arguments of a line that is not whole: fewer are not worth taking out
@@ -128,10 +128,44 @@ cdef class Connection(Outbound):
         else:
             self._read(<const char*>&view[0], len(view))
 
+    def feed_slice(self, bytes data=b"", Py_ssize_t allowance=0) -> int:
+        """As `feed`, for a transport whose client shares the loop with others: reads one slice of a turn of all that
+        there is, and returns how many bytes it was. `cut` says whether to come again, `should_wait` whether to hold
+        the client before; the first `allowance` bytes are read whatever the subscribers do."""
+        cdef size_t before = self.input_end - self.input_start + len(data)
+        self.sliced = True
+        self.should_wait = self.cut = False
+        if self.closed:
+            return 0
+        if data:
+            self.last_in = self.turn.now
+            if not self.keep(data, len(data)):
+                self.stop(FAULT, False)
+        self.allowance = allowance
+        self._slice()
+        self.allowance = 0
+        return before - (self.input_end - self.input_start)
+
+    cdef void _slice(self) noexcept:
+        cdef Py_ssize_t used = 0
+        cdef const char* data = self.input + self.input_start
+        cdef Py_ssize_t length = self.input_end - self.input_start
+        cdef int stop
+        if self.control is not None or length == 0 or self.closed:
+            return
+        self.turn.blocker = NULL
+        stop = self.process(data, length, &used, SLICE_BYTES)
+        if not self.keep_rest(data + used, length - used):
+            self.stop(FAULT, False)
+        self.should_wait = stop == STOP_HELD
+        self.cut = stop == STOP_HELD or stop == STOP_CUT
+
     def resume(self) -> None:
         """Goes on reading after `control` was decided."""
         self.control = None
-        if self.fd < 0:
+        if self.sliced:
+            self.cut = self.input_end > self.input_start
+        elif self.fd < 0:
             self._read_on()
 
     cdef void _read_on(self) noexcept:
@@ -491,6 +525,7 @@ cdef class Connection(Outbound):
         cdef Result* result
         cdef bint allowed = True
         cdef Py_ssize_t taken
+        cdef uint64_t walked = self.sublist.walked
         self.in_msgs += 1
         self.in_bytes += message.body_len
         self.turn.in_msgs += 1
@@ -510,11 +545,13 @@ cdef class Connection(Outbound):
         if self.verbose:
             self.put(b"+OK\r\n", 5)
         taken = 0
+        self.turn.refused = False
         if result.total != 0:
             taken = self.sublist.route(result, message, <void*>self, self.echo)
             if self.turn.expired_count:
                 self.sublist.reap(self.turn)
-        if taken == 0 and self.no_responders and message.reply_len != 0:
+        self.turn.queued += <size_t>(self.sublist.walked - walked) * WORK_WALKED
+        if taken == 0 and self.no_responders and message.reply_len != 0 and not self.turn.refused:
             self._no_responders(message)
         return GO_ON
 
@@ -534,7 +571,6 @@ cdef class Connection(Outbound):
         if result == NULL:
             return NULL
         if result.refs == 0:
-            self.turn.queued += WORK_COLD
             return result
         if self.recent[slot] != NULL:
             release(self.recent[slot])

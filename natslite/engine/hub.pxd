@@ -60,6 +60,9 @@ cdef class Hub:
     cdef bint _resume(self) noexcept
     cdef bint _close_some(self) noexcept
     cdef void _unplug(self, Connection connection) noexcept
+    cdef void _end(self, Connection connection) noexcept
+    cdef void _forget(self, Connection connection) noexcept
+    cdef void _detach(self, Connection connection) noexcept
     cdef bint _time(self) noexcept
     cdef bint _is_current(self, Timer* timer) noexcept
     cdef void _push(self, double at, uint32_t slot) noexcept

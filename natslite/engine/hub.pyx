@@ -24,7 +24,7 @@ from libc.errno cimport EAGAIN, ECONNABORTED, EINTR, EPERM, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
-from .connection cimport STOP_CLOSED, STOP_CONTROL, STOP_CUT, STOP_DONE, STOP_HELD
+from .connection cimport SLICE_BYTES, STOP_CLOSED, STOP_CONTROL, STOP_CUT, STOP_DONE, STOP_HELD
 from .receiver cimport Chunk, Receiver
 
 import os
@@ -45,7 +45,7 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
     int setsockopt(int fd, int level, int option, const void* value, socklen_t length)
-    int MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, SOL_SOCKET, SO_KEEPALIVE
+    int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, SOL_SOCKET, SO_KEEPALIVE
 
 cdef extern from "sys/uio.h" nogil:
     cdef struct iovec:
@@ -111,7 +111,6 @@ cdef enum:
     CLOSES_MAX = 16
     FLUSH_BATCH = 16
     IOVECS_MAX = 16
-    SLICE_BYTES = 4 << 20     # queued by one connection before it waits for the flush
     BACKLOG_BYTES_MAX = 16 << 20  # not yet flushed: above it nothing is read
     RELEASED_BYTES = 64 << 10   # read of a held publisher whatever its subscribers do
     SUBSCRIPTIONS_DROPPED = 1024
@@ -245,6 +244,19 @@ cdef class Hub:
             connection.timer_at = due
             self._push(due, connection.slot)
 
+    def later(self, Connection connection) -> None:
+        """Has `owner.attend()` called in the next turn: there is more for Python to do than others should wait for."""
+        self._attend(connection)
+
+    def is_gone(self, Connection connection) -> bool:
+        """Whether the peer has ended and everything that it sent was received. Asked while nothing is read from it."""
+        cdef char byte
+        cdef ssize_t got
+        if connection.fd < 0:
+            return connection.closed
+        got = recv(connection.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)
+        return got == 0 or (got < 0 and errno != EAGAIN and errno != EINTR)
+
     def kick(self) -> None:
         """Has the pump call `poll` soon: something was queued outside of it."""
         self.turn.kick()
@@ -260,6 +272,9 @@ cdef class Hub:
             self._unplug(connection)
             connection.drop_subs(1 << 30)
             connection._forget_recent()
+        for item in self.slots:
+            if isinstance(item, Connection) and (<Connection>item).lingering:
+                self._end(<Connection>item)
         del self.slots[1:]
         del self.free_slots[:]
         del self.attention[:]
@@ -321,12 +336,24 @@ cdef class Hub:
 
     cdef void _interest(self, Connection connection, uint32_t events) noexcept:
         cdef epoll_event event
-        if connection.fd < 0 or connection.interest == events:
+        if connection.fd < 0 or (connection.interest == events and not connection.detached):
             return
         connection.interest = events
+        if connection.detached:
+            connection.detached = False
+            self._register(connection.fd, connection.slot, events)
+            return
         event.events = events
         event.data.u64 = (<uint64_t>connection.generation << 32) | connection.slot
         epoll_ctl(self.epoll_fd, EPOLL_CTL_MOD, connection.fd, &event)
+
+    cdef void _detach(self, Connection connection) noexcept:
+        """The peer is gone while its input waits: epoll would say so without end. It is found out again when all has
+        been read that the peer had sent."""
+        cdef epoll_event event
+        connection.detached = True
+        connection.interest &= ~EPOLLOUT
+        epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, connection.fd, &event)
 
     cdef void _attend(self, Connection connection) noexcept:
         if not connection.attending:
@@ -447,12 +474,17 @@ cdef class Hub:
                     if not connection.interest & EPOLLOUT:
                         connection.interest |= EPOLLOUT
                         self._interest(connection, connection.interest & ~EPOLLOUT)
+                    if connection.lingering and connection.pending_bytes == 0:
+                        self._end(connection)
+                        continue
                 if what & (EPOLLIN | EPOLLHUP | EPOLLERR):
                     if connection.closed:
+                        if connection.lingering and what & (EPOLLHUP | EPOLLERR):
+                            self._end(connection)
                         continue
                     if connection.held or connection.resuming or connection.control is not None:
                         if what & (EPOLLHUP | EPOLLERR) and not connection.interest & EPOLLIN:
-                            connection.stop(CLIENT_CLOSED, False)
+                            self._detach(connection)
                         else:
                             self._interest(connection, connection.interest & ~EPOLLIN)
                         continue
@@ -727,18 +759,33 @@ cdef class Hub:
             left -= <int>min(connection.subs.count, <uint32_t>left) + 8
             if connection.drop_subs(SUBSCRIPTIONS_DROPPED):
                 self.dying.pop()
-                connection._forget_recent()
-                if connection.slot:
-                    self._free_slot(connection.slot)
-                    connection.slot = 0
+                self._forget(connection)
         return True
 
     cdef void _unplug(self, Connection connection) noexcept:
+        """Closes the socket, or leaves it open until the peer has taken what is pending and is to have."""
+        if connection.held:
+            connection.held = False
+            self.held.remove(connection)
+        if connection.waited_for:
+            connection.waited_for = False
+            self.turn.drained.append(connection)
+        if connection.fd >= 0 and connection.flush_first and not connection.detached:
+            self._flush_one(connection)
+            if connection.pending_bytes > 0:
+                connection.lingering = True
+                connection.timer_at = self.turn.now + connection.limits.write_deadline_s
+                self._push(connection.timer_at, connection.slot)
+                self._interest(connection, EPOLLOUT)
+                return
+        self._end(connection)
+
+    cdef void _end(self, Connection connection) noexcept:
         cdef epoll_event event
         cdef int i
+        connection.lingering = False
         if connection.fd >= 0:
             if connection.flush_first:
-                self._flush_one(connection)
                 # unread input would turn our close into a reset, which takes the last words from the peer
                 for i in range(16):
                     if recv(connection.fd, self.buffer, BUFFER_BYTES, MSG_DONTWAIT) <= 0:
@@ -748,13 +795,16 @@ cdef class Hub:
             connection.fd = -1
             connection.discard()
         self.turn.unmark(connection)
-        if connection.held:
-            connection.held = False
-            self.held.remove(connection)
-        if connection.waited_for:
-            connection.waited_for = False
-            self.turn.drained.append(connection)
         self._attend(connection)
+        if connection.subs.count == 0:
+            self._forget(connection)
+
+    cdef void _forget(self, Connection connection) noexcept:
+        """Nothing of it is left: its slot is the next one's."""
+        connection._forget_recent()
+        if connection.slot and not connection.lingering:
+            self._free_slot(connection.slot)
+            connection.slot = 0
 
     # ---- time
 
@@ -778,6 +828,10 @@ cdef class Hub:
                 continue
             connection = <Connection>self.slots[timer.slot]
             connection.timer_at = 0
+            if connection.lingering:
+                self._end(connection)
+                did = True
+                continue
             due = connection.on_timer(self.turn.now)
             if due > 0:
                 connection.timer_at = due

@@ -19,6 +19,7 @@ cdef class Inbox(Receiver):
     cdef size_t used
     cdef size_t room
     cdef readonly size_t bytes_max
+    cdef double since               # when the first message came that is still there
     cdef readonly size_t count          # messages in the buffer
     cdef public uint64_t refused        # messages not taken because it was full
     cdef readonly list unanswered       # reply subjects of those, for the owner to answer
@@ -34,6 +35,7 @@ cdef class Inbox(Receiver):
     cdef void _drop_all(self) noexcept
     cdef void _remove(self, Subscription* sub) noexcept
     cdef int _full(self, Message* message) noexcept
+    cdef void _hold(self) noexcept
 
 cdef inline char* record_subject(Record* record) noexcept:
     return <char*>record + sizeof(Record)

@@ -14,7 +14,7 @@ cimport cython
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
-from .receiver cimport Turn
+from .receiver cimport EXEMPT_AFTER_MS, Turn
 from .sublist cimport is_valid_subject
 from .table cimport Link, hash_bytes, table_any, table_chain, table_insert, table_remove
 
@@ -148,6 +148,8 @@ cdef class Inbox(Receiver):
                 return self._full(message)
             self.buffer = grown
             self.room = wanted
+        if self.used == 0:
+            self.since = self.turn.now
         record = <Record*>(self.buffer + self.used)
         memcpy(&record.tag, sub.sid, sizeof(record.tag))
         record.size = <uint32_t>size
@@ -169,12 +171,18 @@ cdef class Inbox(Receiver):
         self.turn.out_bytes += message.body_len
         self.turn.mark(self)
         if self.used > self.bytes_max // 4 * 3:
-            self.turn.blocker = <void*>self
+            self._hold()
         return 1
+
+    cdef void _hold(self) noexcept:
+        """Has its publishers wait, unless its owner took nothing for so long that they would wait in vain (P-45)."""
+        if self.turn.now - self.since <= EXEMPT_AFTER_MS * 0.001:
+            self.turn.blocker = <void*>self
 
     cdef int _full(self, Message* message) noexcept:
         self.refused += 1
-        self.turn.blocker = <void*>self
+        self.turn.refused = True
+        self._hold()
         if message.reply_len and len(self.unanswered) < UNANSWERED_MAX:
             try:
                 self.unanswered.append(message.reply[:message.reply_len])

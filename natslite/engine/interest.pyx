@@ -53,7 +53,7 @@ def behind(Sublist sublist, bytes subject) -> bool:
 def room(Sublist sublist, bytes subject, bint wait=False) -> int | None:
     """Bytes until the fullest receiver has ROOM_BYTES pending; None: nobody listens.
 
-    Receivers that hold nobody (too slow for too long, P-45) are left out. `wait`: those without room are marked, and
+    Of an inbox it is three quarters. Receivers that hold nobody (too slow for too long, P-45) are left out. `wait`: those without room are marked, and
     turn up in the turn's drained list when they have some."""
     cdef Result* result = sublist.resolve(subject, len(subject))
     cdef Py_ssize_t least = ROOM_BYTES
@@ -69,7 +69,7 @@ def room(Sublist sublist, bytes subject, bint wait=False) -> int | None:
                 continue
             left = ROOM_BYTES - (<Outbound>receiver).pending_bytes
         elif isinstance(receiver, Inbox):
-            left = <Py_ssize_t>(<Inbox>receiver).bytes_max - <Py_ssize_t>(<Inbox>receiver).used
+            left = <Py_ssize_t>(<Inbox>receiver).bytes_max // 4 * 3 - <Py_ssize_t>(<Inbox>receiver).used
         else:
             continue
         if left <= 0:

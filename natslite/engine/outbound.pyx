@@ -10,15 +10,13 @@ cimport cython
 
 from libc.string cimport memcpy
 
-from .receiver cimport SID_ROOM, SUB_FILTERED
+from .receiver cimport EXEMPT_AFTER_MS, SID_ROOM, SUB_FILTERED
 
 cdef enum:
     CHUNK_BYTES_MAX = (256 << 10) - 64
     CHUNK_BYTES_MIN = 448
     HOLD_ENDS_BYTES = 1 << 20
-    RESPONSES_MAX = 4096    # requests that a client with `responses_max` may still answer
-
-cdef double EXEMPT_AFTER_S = 0.1    # a receiver that took nothing for this long holds nobody (P-45)
+    RESPONSES_MAX = 64 << 10    # requests that a client with `responses_max` may still answer
 
 
 @cython.no_gc_clear
@@ -126,6 +124,10 @@ cdef class Outbound(Receiver):
         if self.pending_bytes == 0:
             self.turn.unmark(self)
         return b"".join(parts)
+
+    def drop_pending(self) -> None:
+        """Throws away what is pending: nobody will take it."""
+        self.discard()
 
     cdef void progressed(self) noexcept:
         """The peer took something: who waited for it may go on once it has caught up (P-45)."""
@@ -241,7 +243,7 @@ cdef class Outbound(Receiver):
         if self.pending_bytes > self.pending_bytes_max:
             self.too_slow(message)
         elif not self.exempt:
-            if self.turn.now - self.progress_at > EXEMPT_AFTER_S:
+            if self.turn.now - self.progress_at > EXEMPT_AFTER_MS * 0.001:
                 self.exempt = True
             else:
                 self.turn.blocker = <void*>self
@@ -264,11 +266,12 @@ cdef class Outbound(Receiver):
             return
         try:
             subject = reply[:length]
-            if len(self.responses) >= RESPONSES_MAX:
-                for known in [known for known, left in self.responses.items() if left[1] < self.turn.now]:
-                    del self.responses[known]
-                if len(self.responses) >= RESPONSES_MAX:
-                    del self.responses[next(iter(self.responses))]
+            while self.responses:
+                # the oldest come first, and expire first
+                oldest = next(iter(self.responses))
+                if self.responses[oldest][1] >= self.turn.now and len(self.responses) < RESPONSES_MAX:
+                    break
+                del self.responses[oldest]
             self.responses[subject] = [
                 self.permissions.responses_max, self.turn.now + self.permissions.responses_expire_s]
         except MemoryError:

@@ -10,6 +10,7 @@ cdef enum:
     SUB_FILTERED = 2    # a deny rule may forbid single subjects: asked at each delivery
     CHUNK_CLASSES = 12  # 512 B to 1 MiB
     SID_ROOM = 16       # bytes that may always be read behind `sid`
+    EXEMPT_AFTER_MS = 100   # a receiver that took nothing for this long holds nobody (P-45)
 
 cdef struct Group:
     # A queue group's name, one record for all its members. `mark` and `slot` belong to the match under way.
@@ -65,6 +66,7 @@ cdef class Turn:
     cdef Subscription** expired_subs
     cdef size_t expired_count
     cdef size_t expired_room
+    cdef bint refused           # a receiver had no room for the message under way: it is there, all the same
     cdef void* blocker          # a receiver that is too far behind to be sent more, borrowed until the next flush
     cdef public double now
     cdef int wake_fd            # lent by the hub, -1: nobody to wake

@@ -48,6 +48,7 @@ cdef class Sublist:
     cdef Table group_names
     cdef readonly Py_ssize_t count
     cdef Py_ssize_t nodes
+    cdef uint64_t walked        # nodes and subscriptions looked at that got nothing: what routing costs beside bytes
     cdef readonly set inboxes   # those with subscriptions: nobody may free them in the middle of a fan-out
     cdef Table cache
     cdef size_t cache_bytes

@@ -492,6 +492,7 @@ cdef class Sublist:
         cdef uint32_t hash
         cdef Link* item
         while True:
+            self.walked += 1
             branch = node.branch
             if branch != NULL:
                 if branch.rest != NULL and self._collect(branch.rest) < 0:
@@ -535,6 +536,7 @@ cdef class Sublist:
         cdef Group* group
         if self._room(<void**>&self.found, &self.found_room, self.found_count + node.count, sizeof(void*)) < 0:
             return -1
+        self.walked += node.count
         for i in range(node.count):
             sub = <Subscription*>node.subs if node.room == 0 else node.subs[i]
             group = sub.group
@@ -670,6 +672,7 @@ cdef class Sublist:
             if sub.receiver == sender and not echo:
                 continue
             taken += _hand(sub, message)
+        self.walked += result.plain - <uint64_t>taken
         start = result.plain
         for group in range(result.groups):
             end = result.group_ends[group]
@@ -684,6 +687,7 @@ cdef class Sublist:
                 at += 1
                 if at == size:
                     at = 0
+                self.walked += 1
                 if sub.receiver == sender and not echo:
                     continue
                 if _hand(sub, message):

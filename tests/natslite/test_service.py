@@ -304,9 +304,9 @@ async def test_interest_inside_the_process_is_watched():
 async def test_room_in_an_inbox_that_its_owner_empties():
     async with open_server(port=-1) as server:
         port = server.port_for_account("$G")
-        inbox = port.inbox(Quiet(), bytes_max=1000)
+        inbox = port.inbox(Quiet(), bytes_max=2000)
         port.subscribe("a", inbox)
-        size = next(size for size in range(900, 1000) if Quiet.room_after(port, inbox, size) == 0)
+        size = next(size for size in range(1400, 1500) if Quiet.room_after(port, inbox, size) == 0)
         room = Event()
         port.publish("a", b"x" * size)
         port.on_room("a", room)
@@ -314,7 +314,7 @@ async def test_room_in_an_inbox_that_its_owner_empties():
         assert (port.room("a"), room.count) == (0, 0)
         inbox.drain()
         await room.wait()
-        assert port.room("a") == 1000
+        assert port.room("a") == 1500
 
 
 async def test_on_room_can_be_withdrawn_where_there_is_room():
