@@ -151,7 +151,7 @@ CASES: list[tuple[str, dict[str, Any], list[bytes]]] = [
         )),
         b"SUB f*o 1\r\nPUB f*o 1\r\na\r\nPUB foo 1\r\nb\r\n", b"SUB a.>> 1\r\nPUB a.>> 0\r\n\r\nPUB a.b 0\r\n\r\n",
     ]),
-    ("matching (P-20, P-22, P-24)", QUIET, [
+    ("matching, a copy for each subscription (P-20, P-22, P-24, P-34)", QUIET, [
         b"SUB foo.* 1\r\nSUB foo.> 2\r\nSUB foo.bar 3\r\nSUB > 4\r\n" + b"".join(
             b"PUB " + subject + b" 2\r\nhi\r\n" for subject in (
                 b"foo", b"foo.bar", b"foo.bar.baz", b"foo.*", b"foo.>", b">", b"*", b"foo..bar", b".foo", b"foo.", b".", b"..")
@@ -276,8 +276,10 @@ def pubs(*arguments: bytes) -> bytes:
 
 
 GUARDED: list[tuple[dict[str, Any], bytes]] = [
+    # what is allowed and not denied (P-60, P-61, P-62), in which order it is looked at (P-67)
     (user("mixed", pedantic=True), pubs(b"nope", b"foo.no", b"foo.*", b"foo.>", b"foo.a.b", b"foo..a", b"foo.a", b"foo")),
     (user("mixed"), pubs(b"$NRG.x", b"_GR_.x", b"_R_.x", b"nope _R_.x", b"foo.x _R_.x", b"foo.x nope", b"nope nope")),
+    # subscriptions, with queues in the lists and without (P-62, P-63, P-64)
     (user("mixed"), subs(b"nope", b"foo.secret", b"foo.>", b">", b"bar q1", b"bar", b"bar q2", b"baz v*", b"baz v1", b"baz",
                          b"foo.a.b.c", b"nope..x", b"foo..x", b"foo.*", b"*.a", b"z.a g.1", b"z.a g", b"z.a", b"z.> g.1.2",
                          b"foo.> _sys_", b"foo.a any", b"foo.secret q", b"z.> g.*", b"z.a g.>", b"foo", b"foo.", b".foo")),
@@ -287,6 +289,7 @@ GUARDED: list[tuple[dict[str, Any], bytes]] = [
     (user("denied"), subs(b">", b"*.*") + pubs(b"foo.a", b"foo.a.b", b"bar", b"a.b", b"foo")),
     (user("allowed"), subs(b"foo.bar", b"foo.*", b"foo.>", b">", b"*.bar", b"foo.bar.>", b"x.*", b"foo q", b"foo.a q")),
     (user("allowed"), pubs(b"p.>", b"p.*", b"p.a", b"p", b"p.a.b", b"q")),
+    # accepted, but not everything comes (P-65, P-37)
     (user("filtered"), b"SUB s.> 1\r\nSUB s.* 2\r\nSUB > q group-3\r\n"
      + pubs(b"s.1", b"s.2", b"s.2.x", b"s.2.y", b"s.*", b"s.*.x", b"s.>", b"s.1", b"s.2")),
     (user("filtered"), b"SUB s.> 1\r\nUNSUB 1 2\r\n" + pubs(b"s.1", b"s.1", b"s.2", b"s.2", b"s.3")),
@@ -294,8 +297,10 @@ GUARDED: list[tuple[dict[str, Any], bytes]] = [
     (user("nothing"), subs(b"a", b">", b"a q") + pubs(b"a", b">", b"a..b", b"a r")),
     (user("asks", headers=True, no_responders=True), b"SUB _INBOX.> 1\r\n" + pubs(b"no _INBOX.1", b"zz _INBOX.1", b"zz _INBOX.no")),
     (user("filtered", headers=True, no_responders=True), b"SUB r 1\r\nSUB s.* 2\r\n" + pubs(b"s.1 r", b"s.2 r")),
+    # answers (P-66)
     (user("answers"), pubs(b"inb", b"req.1") + subs(b"req.x", b"inb")),
     (user("answers_and"), pubs(b"inb", b"p.1") + b"SUB p.a 2\r\n" + pubs(b"p.a own", b"own", b"own", b"p.a p.b", b"p.b", b"p.b")),
+    # another CONNECT, and who is not let in (P-8, P-56, P-58)
     (user("all"), subs(b"a") + b'CONNECT {"pass":"x"}\r\n'),
     (user("all"), subs(b"a") + b'CONNECT {"user":"mixed","pass":"mixed"}\r\n' + subs(b"no", b"foo.a") + pubs(b"foo.a", b"a")),
     (user("all"), subs(b"a") + b"CONNECT {}\r\n" + subs(b"b") + pubs(b"a", b"b")),

@@ -24,6 +24,7 @@ from tests.natslite.scripts import (
     HEADERS,
     PEDANTIC,
     QUIET,
+    SILENT,
     UNFINISHED,
     USERS,
     VERBOSE,
@@ -171,6 +172,18 @@ def test_after_control_line_comes_the_answer(ours: Server, theirs: Server) -> No
             assert peer.frame() == b"-ERR 'Invalid Publish Subject'\r\n"
 
 
+@pytest.mark.parametrize("script", [
+    b'CONNECT {"verbose":false}\nSUB a 1\r\nPUB a 1\r\nx\r\n', b'connect{"headers":true}\r\n' + connect_line(SILENT) + b"SUB a 1\r\nPUB a 0\r\n\r\n",
+    b"SUB a 1\r\n" + connect_line(QUIET) + b"SUB b 2\r\nCONNECT {}\nPUB a 0\r\n\r\nPUB b 0\r\n\r\n", connect_line({**VERBOSE, "protocol": 2}),
+])  # fmt: skip
+def test_connect_itself(ours: Server, theirs: Server, script: bytes) -> None:
+    """P-55, P-8: ended by LF alone, said twice, cut anywhere, it means the same, and the same as to nats-server."""
+    script += b"PING\r\n"
+    wanted = spoken(theirs(), script)
+    assert spoken(ours(), script) == wanted
+    assert spoken_in_pieces(ours(), [script[i : i + 1] for i in range(len(script))]) == wanted
+
+
 # ---- limits that are set (P-41 to P-43)
 
 
@@ -184,6 +197,7 @@ def test_after_control_line_comes_the_answer(ours: Server, theirs: Server) -> No
     b"SUB " + b"a" * 62 + b" 1\r\n", b"SUB " + b"a" * 63 + b" 1\r\n",
 ])  # fmt: skip
 def test_limits(ours: Server, theirs: Server, script: bytes) -> None:
+    """P-16, P-40, P-42, P-43."""
     theirs_address = theirs(config="max_subscriptions: 3\nmax_sub_tokens: 3\nmax_payload: 10\nmax_control_line: 64")
     ours_address = ours(subscriptions_max=3, subscription_tokens_max=3, payload_bytes_max=10, control_line_bytes_max=64)
     script = connect_line(VERBOSE) + script + b"PING\r\n"
@@ -295,6 +309,7 @@ def guarded(ours: Server, theirs: Server) -> tuple[Address, Address]:
 
 @pytest.mark.parametrize(("fields", "script"), GUARDED)
 def test_guarded(guarded: tuple[Address, Address], fields: dict[str, Any], script: bytes) -> None:
+    """P-60, P-61, P-62, P-63, P-64: what is refused, in which words, and what passes."""
     ours_address, theirs_address = guarded
     script = connect_line(fields) + script + b"PING\r\n"
     wanted = spoken(theirs_address, script)

@@ -70,6 +70,7 @@ class Quiet:
 
 
 async def test_a_service_lives_inside_the_server():
+    """P-33: what a service says shows two blanks before the size."""
     async with open_server(port=-1, services=["tests.natslite.echo_service:EchoService"]) as server:
         service = RUNNING[-1]
         stream = await raw_client(server, b"SUB in 1")

@@ -252,6 +252,7 @@ def test_write_deadline_counts_from_when_the_peer_stopped_taking():
 
 
 def test_limits_on_subscriptions():
+    """P-42, P-43."""
     world = World(subscriptions_max=2, subscription_tokens_max=2)
     connection = world.connection()
     connection.feed(b"SUB a 1\r\nSUB b.c.d 2\r\nSUB b.c 2\r\nSUB d 3\r\nUNSUB 1\r\nSUB d 3\r\nPING\r\n")
@@ -263,6 +264,7 @@ def test_limits_on_subscriptions():
 
 
 def test_permissions_are_asked_at_every_door():
+    """P-60, P-61, P-63, P-64, P-65."""
     world = World()
     connection, other = world.connection(), world.connection()
     connection.set_permissions(

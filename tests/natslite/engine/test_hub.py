@@ -59,6 +59,38 @@ def test_a_connection_is_served_while_others_wait_for_python():
             end.close()
 
 
+def test_who_has_much_to_say_is_read_in_slices():
+    """P-49: what its neighbour publishes comes before the last of many subscriptions that came in one piece."""
+    turn = Turn()
+    sublist = Sublist()
+    hub = Hub(turn, spin=False)
+    ends = []
+    for number in range(2):
+        mine, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        theirs.setblocking(False)
+        mine.setblocking(False)
+        connection = Connection(turn, sublist, Limits(), number)
+        connection.owner = Owner()
+        hub.add(connection, mine.detach())
+        connection.accept(verbose=False, pedantic=False, echo=True, headers=False, no_responders=False)
+        ends.append(theirs)
+    busy, other = ends
+    count = 12_000  # within one buffer of the hub
+    script = b"".join(b"SUB a.%d %d\r\n" % (i, i) for i in range(count)) + b"PING\r\n"
+    assert busy.send(script) == len(script)
+    other.send(b"PUB a.%d 0\r\n\r\nPING\r\n" % (count - 1))
+    hub.poll(0.0)
+    assert other.recv(100) == b"PONG\r\n"
+    while hub.settle():
+        hub.poll(0.0)
+    assert len(sublist) == count
+    assert busy.recv(100) == b"PONG\r\n"
+    hub.close()
+    for theirs in ends:
+        theirs.close()
+
+
 def test_who_comes_and_goes_leaves_its_slot_to_the_next():
     turn = Turn()
     hub = Hub(turn, spin=False)
