@@ -103,6 +103,65 @@ def test_log_of_a_whole_life_beside_nats_server() -> None:
     assert ours[-1] == "[INF] Server Exiting.."
 
 
+def said_in_connect(**fields: Any) -> bytes:
+    return b"CONNECT " + json.dumps({"verbose": False, **fields}).encode() + b"\r\n"
+
+
+SENSOR = {"name": "sensor-1", "lang": "python3", "version": "2.9.0", "protocol": 1}
+HELLO = said_in_connect(**SENSOR)
+ANN = ["--user", "ann", "--pass", "s3cr3t"]
+TOKEN = ["--auth", "s3cr3t"]
+
+LIVES: list[tuple[list[str], bytes]] = [
+    # the client goes: when it said everything, something, nothing
+    ([], HELLO + b"SUB a 1\r\nPUB a 2\r\nhi\r\nPING\r\n"), ([], HELLO), ([], HELLO + b"PUB a 10\r\nhal"), ([], b"PING\r\n"), ([], b""),
+    # what it says of itself, in part, odd, and twice
+    ([], said_in_connect(lang="go")), ([], said_in_connect(name='a "b"\r\n')), ([], said_in_connect(version="1", name="x")),
+    ([], said_in_connect(user="bob", name="x")), ([], said_in_connect(auth_token="t")), ([], HELLO + said_in_connect(name="other") + b"PING\r\n"),
+    ([], HELLO + b"SUB a..b 1\r\nPING\r\n"),
+    # who is let in, and who is not
+    (ANN, said_in_connect(**SENSOR, user="ann", **{"pass": "s3cr3t"}) + b"PING\r\n"),
+    (ANN, said_in_connect(**SENSOR, user="ann", **{"pass": "x"})), (ANN, said_in_connect(user='b"b')), (ANN, HELLO), (ANN, b"PING\r\n"), (ANN, b""),
+    (TOKEN, said_in_connect(**SENSOR, auth_token="s3cr3t") + b"PING\r\n"), (TOKEN, said_in_connect(auth_token="x")),
+    ([], said_in_connect(**SENSOR, account="x")),
+]  # fmt: skip
+
+ENDS: list[tuple[list[str], bytes]] = [
+    *(([], HELLO + script) for script in (
+        b"FOO\r\n", b"PUB a\r\n", b"PUB a 99999999\r\n", b"SUB " + b"x" * 5000, b"CONNECT {x}\r\n", b"PUB a 1\r\nxyz\r\n",
+        b"HPUB a 0 0\r\n\r\n", b"HMSG a\r\n", b"SUB a _sys_ 1\r\nPUB $NRG.x 0\r\n\r\nPING\r\n",
+    )),
+    ([], b"FOO\r\n"), ([], b"GET / HTTP/1.1\r\n\r\n"), ([], b"PUB a 99999999\r\n"),
+]  # fmt: skip
+"""nats-server has an [ERR] line more, or another one, with what its parser thinks of it."""
+
+
+def logged(daemon: Daemon, script: bytes) -> list[str]:
+    """The lines about a client that sends this and goes, without what differs from run to run."""
+    with Peer(daemon.address) as peer:
+        who = f"127.0.0.1:{peer.socket.getsockname()[1]} - cid:{peer.info['client_id']}"
+        peer.send(script)
+        peer.rest()
+
+    def mine() -> list[str]:
+        return [line.split(" ", 3)[3].replace(who, "<who>") for line in list(daemon.lines) if f"{who} - " in line]
+
+    wait_for(lambda: any("Client connection closed" in line for line in mine()), "the end of it in the log")
+    return mine()
+
+
+@pytest.mark.parametrize("flags", [[], ANN, TOKEN], ids=["open", "user", "token"])
+def test_debug_lines_of_a_client_beside_nats_server(flags: list[str]) -> None:
+    """P-84, P-58: it comes, says who it is, and goes or is sent away."""
+    with natslite_server("-D", *flags) as ours, nats_server("-D", *flags) as theirs:
+        for script in (script for needed, script in LIVES if needed == flags):
+            assert logged(ours, script) == logged(theirs, script), script
+        for script in (script for needed, script in ENDS if needed == flags):
+            said = [[line for line in logged(server, script) if "[DBG]" in line] for server in (ours, theirs)]
+            assert said[0] == said[1], script
+            assert len(said[0]) == 2
+
+
 def test_default_addresses(tmp_path: Path) -> None:
     """P-80, P-84: 127.0.0.1 first, ::1 too, on the same port; nobody else; no warning."""
     with started("-p", "-1", "--ports_file_dir", str(tmp_path)) as daemon:

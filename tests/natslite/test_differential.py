@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
+import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -32,14 +34,15 @@ from tests.natslite.scripts import (
     pubs,
     user,
 )
-from tests.peers import Address, Peer, ServerEnd, frames
+from tests.natslite.wires import Certificates
+from tests.peers import Address, Peer, ServerEnd, frames, nats_server, natslite_server
 
 Server = Callable[..., Address]
 
 # ---- comparing
 
 COMPARED = ("version", "proto", "headers", "auth_required", "max_payload", "client_ip", "connect_info", "remote_account",
-            "api_lvl", "host", "tls_required", "tls_verify")  # fmt: skip
+            "api_lvl", "host", "tls_required", "tls_verify", "ldm")  # fmt: skip
 MEMBER = re.compile(rb"(\bgroup\w*)-\w+")
 """A sid such as `group1-b` is a member of a queue group: which of them gets a message is chance."""
 
@@ -224,20 +227,90 @@ def test_no_connections(ours: Server, theirs: Server) -> None:
 # ---- what comes by itself
 
 
-def test_first_info(ours: Server, theirs: Server) -> None:
-    """P-1, P-2, P-4: the same keys in the same order, but for natslite's version."""
-    for options, flags in ({}, []), ({"token": "x"}, ["--auth", "x"]):
-        with Peer(theirs(*flags), info=False) as peer:
-            wanted = peer.line()
-        with Peer(ours(**options), info=False) as peer:
-            came = peer.line()
-        assert plain(came) == plain(wanted)
-        assert came.startswith(b"INFO {")
-        assert came.endswith(b"} \r\n")
-        keys = list(json.loads(came[5:]))
-        assert [key for key in keys if key != "natslite"] == list(json.loads(wanted[5:]))
-        assert re.fullmatch(r"N[A-Z2-7]{55}", json.loads(came[5:])["server_id"])
-        assert re.fullmatch(r"X[A-Z2-7]{55}", json.loads(came[5:])["xkey"])
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+WAYS = ["open", "token", "tls", "tls with client certificates"]
+
+
+@pytest.fixture(params=WAYS)
+def way(
+    request: pytest.FixtureRequest, ours: Server, theirs: Server, certificates: Certificates
+) -> tuple[Address, Address, ssl.SSLContext | None, dict[str, str]]:
+    """Both servers set up alike, what their clients need for TLS, and what they say in CONNECT."""
+    files = ["--tlscert", certificates.cert_file, "--tlskey", certificates.key_file]
+    if request.param == "open":
+        return ours(), theirs(), None, {}
+    if request.param == "token":
+        return ours(token="x"), theirs("--auth", "x"), None, {"auth_token": "x"}
+    if request.param == "tls":
+        return ours(tls=certificates.options()), theirs("--tls", *files), certificates.client(), {}
+    flags = ["--tlsverify", *files, "--tlscacert", certificates.ca_file]
+    return ours(tls=certificates.options(verify=True)), theirs(*flags), certificates.client(known=True), {}
+
+
+def assert_same_info(came: bytes, wanted: bytes) -> None:
+    """P-4: the same keys in the same order, but for natslite's version, and the same values but for ids."""
+    assert plain(came) == plain(wanted)
+    assert came.startswith(b"INFO {")
+    assert came.endswith(b"} \r\n")
+    keys = list(json.loads(came[5:]))
+    assert [key for key in keys if key != "natslite"] == list(json.loads(wanted[5:]))
+    assert re.fullmatch(r"N[A-Z2-7]{55}", json.loads(came[5:])["server_id"])
+    assert re.fullmatch(r"X[A-Z2-7]{55}", json.loads(came[5:])["xkey"])
+
+
+def test_first_info(way: tuple[Address, Address, ssl.SSLContext | None, dict[str, str]]) -> None:
+    """P-1, P-2, P-4, P-70, P-73."""
+    ours_address, theirs_address, context, fields = way
+    came = []
+    for server in ours_address, theirs_address:
+        with Peer(server, info=False) as peer:
+            came.append(peer.line())
+    info = json.loads(came[0][5:])
+    assert (info.get("tls_required"), info.get("auth_required")) == (context and True, True if fields else None)
+    assert_same_info(*came)
+
+
+def test_second_info(way: tuple[Address, Address, ssl.SSLContext | None, dict[str, str]]) -> None:
+    """P-4, P-5: all of the first one again, and that the client is connected; with TLS it is no earlier."""
+    ours_address, theirs_address, context, fields = way
+    came = []
+    for server in ours_address, theirs_address:
+        with Peer(server, info=False) as peer:
+            first = json.loads(peer.line()[5:])
+            if context is not None:
+                peer.socket = context.wrap_socket(peer.socket, server_hostname="127.0.0.1")
+            peer.send(connect_line({**QUIET, "protocol": 1, **fields}) + b"PING\r\n")
+            assert peer.frame() == b"PONG\r\n"
+            came.append(peer.frame())
+            second = json.loads(came[-1][5:])
+            assert second == {**first, "connect_info": True, "remote_account": "$G"}
+            assert peer.ping() == []
+    assert_same_info(*came)
+
+
+def test_info_of_lame_duck_mode() -> None:
+    """P-4, P-83: to clients of protocol 1; to the others nothing."""
+    came = []
+    for server in natslite_server, nats_server:
+        with (
+            server() as daemon,
+            Peer(daemon.address) as peer,
+            Peer(daemon.address) as old,
+            Peer(daemon.address) as mute,
+        ):
+            peer.connect(protocol=1)
+            assert b'"connect_info":true' in peer.frame()
+            old.connect()
+            daemon.process.send_signal(signal.SIGUSR2)
+            came.append(peer.frame())
+            assert json.loads(came[-1][5:])["ldm"] is True
+            assert peer.ping() == old.ping() == mute.ping() == []
+            daemon.kill()
+    assert_same_info(*came)
 
 
 def test_authentication_timeout(ours: Server, theirs: Server) -> None:
