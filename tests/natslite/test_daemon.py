@@ -162,6 +162,22 @@ def test_debug_lines_of_a_client_beside_nats_server(flags: list[str]) -> None:
             assert len(said[0]) == 2
 
 
+@pytest.mark.xfail(strict=True, reason="another reason for the end, or no name yet")
+@pytest.mark.parametrize(
+    "script",
+    [
+        HELLO + b"-ERR 'x'\r\n",
+        said_in_connect(**{**SENSOR, "protocol": 7}),
+        said_in_connect(**SENSOR, no_responders=True),
+    ],
+)
+def test_debug_lines_that_still_differ(script: bytes) -> None:
+    """P-84."""
+    with natslite_server("-D") as ours, nats_server("-D") as theirs:
+        said = [[line for line in logged(server, script) if "[DBG]" in line] for server in (ours, theirs)]
+        assert said[0] == said[1]
+
+
 def test_default_addresses(tmp_path: Path) -> None:
     """P-80, P-84: 127.0.0.1 first, ::1 too, on the same port; nobody else; no warning."""
     with started("-p", "-1", "--ports_file_dir", str(tmp_path)) as daemon:

@@ -313,6 +313,23 @@ def test_info_of_lame_duck_mode() -> None:
     assert_same_info(*came)
 
 
+@pytest.mark.xfail(strict=True, reason="it is sent to whoever said protocol 1, before the PONG too")
+def test_no_info_of_lame_duck_mode_before_the_first_pong() -> None:
+    """P-5, P-83: a client that waits for its PONG expects nothing else."""
+    came = []
+    for server in nats_server, natslite_server:
+        with server() as daemon, Peer(daemon.address) as told, Peer(daemon.address) as early:
+            told.connect(protocol=1)
+            told.frame()
+            early.send(connect_line({**VERBOSE, "protocol": 1}))
+            assert early.frame() == b"+OK\r\n"
+            daemon.process.send_signal(signal.SIGUSR2)
+            told.frame()
+            came.append(early.ping())
+            daemon.kill()
+    assert came == [[], []]
+
+
 def test_authentication_timeout(ours: Server, theirs: Server) -> None:
     """P-52."""
     for server in ours(token="x", auth_timeout_s=0.2), theirs(config='authorization: {token: "x", timeout: 0.2}'):

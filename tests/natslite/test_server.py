@@ -130,6 +130,28 @@ async def test_stopped_with_a_client_that_does_not_read() -> None:
         assert b"-ERR" not in await stuck.eof()
 
 
+@pytest.mark.xfail(strict=True, reason="what the kernel does not take at once is thrown away")
+async def test_who_reads_gets_what_was_pending() -> None:
+    """P-82: within the second that there is for it."""
+    messages = 20 * (b"MSG a 1 1000000\r\n" + b"x" * 1_000_000 + b"\r\n")
+    came: list[bytes] = []
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(trio.fail_after(DEADLINE_S))
+        async with trio.open_nursery() as reading, open_server(port=-1) as server:
+            wire = await stack.enter_async_context(dial(server, receive_bytes=65536))
+            await wire.connect()
+            await wire.command(b"SUB a 1")
+            client = await server.connect()
+            for _ in range(20):
+                await client.publish("a", b"x" * 1_000_000)
+
+            async def read() -> None:
+                came.append(await wire.eof())
+
+            reading.start_soon(read)
+        assert (len(came[0]), came[0] == messages) == (len(messages), True)
+
+
 # ---- what is left of who has gone
 
 
