@@ -189,7 +189,7 @@ class Server:
         if self.lame:
             info["ldm"] = True
         for service in self._services:
-            info.update(service.info())
+            info |= {key: value for key, value in service.info().items() if key not in info}  # P-104
         info["api_lvl"] = API_LEVEL
         info["xkey"] = self._xkey
         info["natslite"] = __version__
@@ -364,6 +364,7 @@ class Server:
                     self.report_fault(f"{item.owner}", fault)
                     if isinstance(item, Connection):
                         item.close(FAULT, flush=False)  # it costs this client, and no other
+            item = None  # what has ended is kept no longer
             for port in self._ports.values():
                 port.after_turn()
             if hub.settle():
@@ -427,7 +428,7 @@ class Server:
         self._acceptors.clear()
 
     async def _close_all(self) -> None:
-        """Ends all clients without an -ERR, what is pending is sent as far as they take it at once (P-82)."""
+        """Ends all clients without an -ERR; they have a second to take what is pending (P-82)."""
         self._stop_accepting()
         for client in list(self.clients):
             client.close()
@@ -438,9 +439,13 @@ class Server:
             self.hub.kick()
             with trio.move_on_after(CLOSE_DEADLINE_S):
                 await self._none_left.wait()
-            for session in self._sessions.values():
+            self.hub.give_up()
+            for session in list(self._sessions.values()):
                 if session.transport is not None:
-                    session.transport.close()
+                    session.transport.give_up()
+            self.hub.kick()
+            with trio.move_on_after(CLOSE_DEADLINE_S):
+                await self._none_left.wait()
 
     async def lame_duck(self) -> None:
         """Sends everyone away, gently; returns when the last client is gone (P-83)."""
@@ -453,7 +458,7 @@ class Server:
             return
         for session in self._sessions.values():
             said = session.connect
-            if said is not None and said.protocol == 1:
+            if said is not None and said.protocol == 1 and session.connection.pinged:  # else its PONG comes first (P-5)
                 session.connection.send(self.info_bytes(session))
         self.hub.kick()
         self._none_left = trio.Event()

@@ -73,6 +73,10 @@ class Transport(Protocol):
         """Whether the peer has taken what it is to have before the end; if not, `Session.attend` is called again."""
         ...
 
+    def give_up(self) -> None:
+        """It has had long enough to take it."""
+        ...
+
     def close(self) -> None:
         """The connection has ended."""
         ...
@@ -220,6 +224,8 @@ class Session:
     def _accept(self, said: connect.Connect) -> None:
         connection = self.connection
         headers = said.headers
+        if not connection.connected:
+            self.label = _label(said)
         if said.protocol not in (0, 1):
             connection.close(BAD_PROTOCOL, error=b"invalid client protocol")
             return
@@ -228,8 +234,6 @@ class Session:
             return
         if not connection.trusted:
             self.server.trusted(self)
-        if not connection.connected:
-            self.label = _label(said)
         connection.set_permissions(self.server.permissions_of(self.user))
         interval = self.server.options.ping_interval_s
         connection.accept(
@@ -263,11 +267,14 @@ class Session:
         if reason in (SLOW_PENDING, SLOW_WRITE):
             subject, lost = connection.lost
             options = self.server.options
-            limit = (
-                f"MaxPending of {options.pending_bytes_max} Exceeded"
-                if reason == SLOW_PENDING
-                else f"WriteDeadline of {options.write_deadline_s:g}s exceeded with {lost} total bytes."
-            )
+            if reason == SLOW_WRITE:
+                limit = f"WriteDeadline of {options.write_deadline_s:g}s exceeded with {lost} total bytes."
+            elif lost > options.pending_bytes_max:
+                limit = f"MaxPending of {options.pending_bytes_max} Exceeded"
+            elif connection.trusted:
+                limit = "Too much is pending for all clients together, and most for this one"
+            else:
+                limit = "Too much is pending before authentication"
             at = f", {quoted(subject)} was too much" if subject else ""
             log.notice(f"{self} - Slow Consumer Detected: {limit}{at}; {lost} bytes lost")
         if reason == AUTHENTICATION_VIOLATION:

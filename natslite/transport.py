@@ -165,14 +165,18 @@ class TlsTransport:
             return True
         if not self._lingering:
             self._lingering = True
-            self._session.server.start_soon(self._give_up)
+            self._session.server.start_soon(self._last_words)
         self._hub.watch(self._watched, reading=False, writing=True)
         return False
 
-    async def _give_up(self) -> None:
-        await trio.sleep(self._connection.limits.write_deadline_s)
+    def give_up(self) -> None:
+        """The last words have waited long enough."""
         self._given_up = True
         self._session.attend()
+
+    async def _last_words(self) -> None:
+        await trio.sleep(self._connection.limits.write_deadline_s)
+        self.give_up()
 
     def close(self) -> None:
         """The connection has ended: last words, unless it was too slow to hear them, then the socket goes."""

@@ -57,7 +57,7 @@ def test_rules_are_numbered_once() -> None:
 
 
 def test_every_rule_has_a_test_that_names_it() -> None:
-    """Design rule: a promise that no test cites is a promise that nobody keeps."""
+    """A promise that no test cites is a promise that nobody keeps."""
     tests = [path for path in SOURCES if path.name.startswith("test_") or path.relative_to(ROOT).as_posix() in TABLES]
     named = {rule for path in tests for text in said_by_tests(path.read_text()) for rule in names(text)}
     assert [rule for rule in RULES if rule not in named] == []

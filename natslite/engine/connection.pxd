@@ -51,7 +51,7 @@ cdef class Connection(Outbound):
     cdef readonly bint connected    # a CONNECT was accepted
     cdef readonly bint trusted      # may use other verbs than CONNECT
     cdef bytes after_ping           # INFO that follows the first PONG (P-5)
-    cdef bint pinged                # the first PING after CONNECT has come
+    cdef readonly bint pinged       # the first PING after CONNECT has come
     cdef bint judged                # the publish that waits for its payload was looked at already (P-23)
     # waiting for Python
     cdef readonly bytes control

@@ -8,6 +8,7 @@ from natslite.engine.sublist import Sublist
 CLIENT_CLOSED: Final = "Client Closed"
 READ_ERROR: Final = "Read Error"
 WRITE_ERROR: Final = "Write Error"
+PARSE_ERROR: Final = "Parse Error"
 PROTOCOL_VIOLATION: Final = "Protocol Violation"
 CONTROL_LINE_EXCEEDED: Final = "Maximum Control Line Exceeded"
 PAYLOAD_EXCEEDED: Final = "Maximum Message Payload Exceeded"
@@ -103,6 +104,9 @@ class Connection(Outbound):
     @property
     def connected(self) -> bool:
         """A CONNECT was accepted."""
+    @property
+    def pinged(self) -> bool:
+        """The first PING after CONNECT has come, and its PONG has gone."""
     @property
     def trusted(self) -> bool:
         """It may use other verbs than CONNECT."""

@@ -42,6 +42,7 @@ cdef double RTT_INTERVAL_S = 3600.0  # even a busy client is measured this often
 CLIENT_CLOSED = "Client Closed"
 READ_ERROR = "Read Error"
 WRITE_ERROR = "Write Error"
+PARSE_ERROR = "Parse Error"
 PROTOCOL_VIOLATION = "Protocol Violation"
 CONTROL_LINE_EXCEEDED = "Maximum Control Line Exceeded"
 PAYLOAD_EXCEEDED = "Maximum Message Payload Exceeded"
@@ -416,7 +417,7 @@ cdef class Connection(Outbound):
         elif command.verb == CONNECT or command.verb == INFO:
             self._control(command)
         elif command.verb == ERR:
-            self.stop(CLIENT_CLOSED, True)
+            self.stop(PARSE_ERROR, True)
         elif command.verb == HMSG:
             if self.connected:
                 self.fail(b"Unknown Protocol Operation", PROTOCOL_VIOLATION)

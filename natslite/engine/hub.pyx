@@ -244,6 +244,12 @@ cdef class Hub:
             connection.timer_at = due
             self._push(due, connection.slot)
 
+    def give_up(self) -> None:
+        """Closes those whose last bytes nobody takes."""
+        for item in self.slots:
+            if isinstance(item, Connection) and (<Connection>item).lingering:
+                self._end(<Connection>item)
+
     def later(self, Connection connection) -> None:
         """Has `owner.attend()` called in the next turn: there is more for Python to do than others should wait for."""
         self._attend(connection)
@@ -272,9 +278,7 @@ cdef class Hub:
             self._unplug(connection)
             connection.drop_subs(1 << 30)
             connection._forget_recent()
-        for item in self.slots:
-            if isinstance(item, Connection) and (<Connection>item).lingering:
-                self._end(<Connection>item)
+        self.give_up()
         del self.slots[1:]
         del self.free_slots[:]
         del self.attention[:]

@@ -11,7 +11,7 @@ from natslite.client import Message, NoResponders
 
 
 async def test_a_client_ends_with_its_server():
-    """Whoever still waits for a message is told, and whoever publishes too."""
+    """P-101: whoever still waits for a message is told, and whoever publishes too."""
     async with trio.open_nursery() as nursery:
         heard = []
 
@@ -31,7 +31,7 @@ async def test_a_client_ends_with_its_server():
 
 
 async def test_what_prevents_a_start_is_raised_as_it_is():
-    """Not within a group of a nursery."""
+    """P-100: not within a group of a nursery."""
     async with open_server(port=-1) as server:
         with pytest.raises(OSError, match="in use") as raised:
             async with open_server(port=server.port):

@@ -162,7 +162,6 @@ def test_debug_lines_of_a_client_beside_nats_server(flags: list[str]) -> None:
             assert len(said[0]) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="another reason for the end, or no name yet")
 @pytest.mark.parametrize(
     "script",
     [
@@ -171,7 +170,7 @@ def test_debug_lines_of_a_client_beside_nats_server(flags: list[str]) -> None:
         said_in_connect(**SENSOR, no_responders=True),
     ],
 )
-def test_debug_lines_that_still_differ(script: bytes) -> None:
+def test_debug_lines_of_a_client_that_is_refused(script: bytes) -> None:
     """P-84."""
     with natslite_server("-D") as ours, nats_server("-D") as theirs:
         said = [[line for line in logged(server, script) if "[DBG]" in line] for server in (ours, theirs)]

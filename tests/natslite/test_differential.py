@@ -313,7 +313,6 @@ def test_info_of_lame_duck_mode() -> None:
     assert_same_info(*came)
 
 
-@pytest.mark.xfail(strict=True, reason="it is sent to whoever said protocol 1, before the PONG too")
 def test_no_info_of_lame_duck_mode_before_the_first_pong() -> None:
     """P-5, P-83: a client that waits for its PONG expects nothing else."""
     came = []

@@ -46,6 +46,21 @@ async def connect(to: str, **options: Any) -> Client:
     return await nats.connect(to, **{"allow_reconnect": False, "connect_timeout": 5, "error_cb": ignore, **options})
 
 
+async def barrier(client: Client) -> None:
+    """Waits until the server has carried out everything that this client was told to do. Its own `flush` is no barrier:
+    it writes the PING at once, past commands that still wait to be written."""
+    inbox = client.new_inbox()
+    arrived: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def heard(message: Msg) -> None:
+        arrived.set_result(None)
+
+    subscription = await client.subscribe(inbox, cb=heard, max_msgs=1)
+    await client.publish(inbox)
+    await asyncio.wait_for(arrived, DEADLINE_S)
+    await subscription.unsubscribe()
+
+
 async def ignore(error: Exception) -> None:
     """nats-py prints errors unless it is given something to do with them."""
 
@@ -61,11 +76,11 @@ def test_publish_and_subscribe(shared: str) -> None:
     async def main() -> None:
         a, b = await connect(shared), await connect(shared)
         everything, one = await b.subscribe("t.>"), await b.subscribe("t.*.temp")
-        await b.flush()
+        await barrier(b)
         for i in range(1000):
             await a.publish(f"t.{i % 10}.temp", str(i).encode(), reply="back")
         await a.publish("t.1", b"last")
-        await a.flush()
+        await barrier(a)
         got = [await everything.next_msg(5) for _ in range(1001)]
         assert [m.data for m in got] == [*(str(i).encode() for i in range(1000)), b"last"]
         assert (got[3].subject, got[3].reply, got[-1].subject) == ("t.3.temp", "back", "t.1")
@@ -107,7 +122,7 @@ def test_queue(shared: str) -> None:
         clients = {name: await connect(shared) for name in got}
         for name, client in clients.items():
             await client.subscribe("jobs.*", queue="workers", cb=take(name))
-            await client.flush()
+            await barrier(client)
         for i in range(300):
             await clients["a"].publish("jobs.x", b"%d" % i)
         await asyncio.wait_for(done.wait(), 5)
@@ -128,7 +143,7 @@ def test_request(shared: str) -> None:
 
         await b.subscribe("echo", cb=answer)
         await b.subscribe("silence")
-        await b.flush()
+        await barrier(b)
         answers = await asyncio.gather(*(a.request("echo", b"%d" % i, timeout=5) for i in range(100)))
         assert [m.data for m in answers] == [b"re: %d" % i for i in range(100)]
         assert (await a.request("echo", b"old", timeout=5, old_style=True)).data == b"re: old"
@@ -165,7 +180,7 @@ def test_unsubscribe_after(shared: str) -> None:
         await sub.unsubscribe(limit=3)
         for i in range(6):
             await client.publish("few", b"%d" % i)
-        await client.flush()
+        await barrier(client)
         assert [(await sub.next_msg(5)).data for _ in range(3)] == [b"0", b"1", b"2"]
         await client.close()
 
@@ -188,11 +203,11 @@ def test_drain(shared: str) -> None:
 
         a, b = await connect(shared), await connect(shared, closed_cb=on_close)
         await b.subscribe("d", cb=slowly)
-        await b.flush()
+        await barrier(b)
         for i in range(200):
             await a.publish("d", b"%d" % i)
-        await a.flush()
-        await b.flush()
+        await barrier(a)
+        await barrier(b)
         await b.drain()
         await asyncio.wait_for(closed.wait(), 5)
         assert got == [b"%d" % i for i in range(200)]
@@ -221,7 +236,7 @@ def test_reconnect(start: Start) -> None:
                 disconnected_cb=on_gone, reconnected_cb=on_back,
             )  # fmt: skip
             sub = await client.subscribe("r")
-            await client.flush()
+            await barrier(client)
             assert daemon.stop() == 0
             await asyncio.wait_for(gone.wait(), 5)
             again = stack.enter_context(start(port=daemon.address[1]))
@@ -244,7 +259,7 @@ def test_authentication(start: Start, flags: list[str], right: dict[str, str], w
         with start(*flags) as daemon:
             client = await connect(url(daemon), **right)
             await client.subscribe("a")
-            await client.flush()
+            await barrier(client)
             await client.close()
             for credentials in wrong:
                 with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
@@ -278,11 +293,11 @@ def test_tls(start: Start, certificates: tuple[trustme.CA, dict[str, str]]) -> N
             context.maximum_version = ssl.TLSVersion.TLSv1_2
             b = await connect(url(daemon, "tls"), tls=context, tls_hostname="127.0.0.1")
             sub = await b.subscribe("s.*")
-            await b.flush()
+            await barrier(b)
             for i in range(500):
                 await a.publish("s.x", b"%d" % i * 100)
             await a.publish("s.big", b"z" * 1000000)
-            await a.flush()
+            await barrier(a)
             assert [(await sub.next_msg(5)).data for _ in range(500)] == [b"%d" % i * 100 for i in range(500)]
             assert (await sub.next_msg(5)).data == b"z" * 1000000
             await a.close()

@@ -130,7 +130,6 @@ async def test_stopped_with_a_client_that_does_not_read() -> None:
         assert b"-ERR" not in await stuck.eof()
 
 
-@pytest.mark.xfail(strict=True, reason="what the kernel does not take at once is thrown away")
 async def test_who_reads_gets_what_was_pending() -> None:
     """P-82: within the second that there is for it."""
     messages = 20 * (b"MSG a 1 1000000\r\n" + b"x" * 1_000_000 + b"\r\n")

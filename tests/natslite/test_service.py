@@ -70,6 +70,7 @@ class Quiet:
 
 
 async def test_a_service_lives_inside_the_server():
+    """P-104."""
     """P-33: what a service says shows two blanks before the size."""
     async with open_server(port=-1, services=["tests.natslite.echo_service:EchoService"]) as server:
         service = RUNNING[-1]
@@ -166,6 +167,7 @@ async def test_an_inbox_tags_what_each_subscription_brings():
 
 
 async def test_a_full_inbox_takes_nothing_and_says_so():
+    """P-102."""
     async with open_server(port=-1) as server:
         port = server.port_for_account("$G")
 
