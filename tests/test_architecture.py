@@ -41,7 +41,7 @@ APART = {"_build"}
 """Runs where the product is built, not where it runs."""
 
 ENGINE_LAYERS: list[set[str]] = [
-    {"table"},
+    {"linux", "table", "timers"},
     {"receiver"},
     {"sublist"},
     {"permissions"},
@@ -118,7 +118,7 @@ ENGINE_IMPORTS = {"hub": {"os", "natslite.engine.connection"}}
 """Python that compiled code imports."""
 
 LINUX = re.compile(r"\bsys/(epoll|eventfd|timerfd|signalfd|inotify)\.h\b|\bmalloc\.h\b")
-KNOWS_LINUX = {"hub"}
+KNOWS_LINUX = {"linux"}
 """Of the engine; everything else runs wherever trio does."""
 
 # ---- reading imports

@@ -2,11 +2,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from .connection cimport Connection
 from .receiver cimport Turn
-
-cdef struct Timer:
-    double at
-    uint32_t slot
-    uint32_t generation
+from .timers cimport Timer, Timers
 
 cdef class Watched:
     cdef public object owner
@@ -32,9 +28,7 @@ cdef class Hub:
     cdef list resuming
     cdef list held
     cdef list dying                 # closed, out of epoll, subscriptions still being taken out
-    cdef Timer* timers
-    cdef size_t timers_count
-    cdef size_t timers_room
+    cdef Timers timers
     cdef bint spin
     cdef readonly uint64_t drained_count    # receivers that somebody waited for and that have room again
     cdef uint32_t spin_history
@@ -66,8 +60,6 @@ cdef class Hub:
     cdef bint _time(self) noexcept
     cdef bint _is_current(self, Timer* timer) noexcept
     cdef void _push(self, double at, uint32_t slot) noexcept
-    cdef void _lift(self, size_t i) noexcept
     cdef void _sweep(self) noexcept
-    cdef void _pop(self) noexcept
     cdef void _cut_largest(self) noexcept
     cdef bint _should_spin(self) noexcept

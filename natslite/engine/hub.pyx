@@ -25,83 +25,18 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from .connection cimport SLICE_BYTES, STOP_CLOSED, STOP_CONTROL, STOP_CUT, STOP_DONE, STOP_HELD
+from .linux cimport (AF_INET, AF_INET6, EFD_CLOEXEC, EFD_NONBLOCK, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK,
+    M_MMAP_THRESHOLD, M_MXFAST, M_TRIM_THRESHOLD, SOCK_CLOEXEC, SOCK_NONBLOCK, SOL_SOCKET, SO_KEEPALIVE, TCP_NODELAY,
+    accept4, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait, eventfd, inet_ntop, iovec, mallopt,
+    monotonic_s, msghdr, ntohs, read, recv, send, sendmsg, setsockopt, sockaddr, sockaddr_in, sockaddr_in6,
+    sockaddr_storage, socklen_t, thread_time_s)
 from .receiver cimport Chunk, Receiver
+from .timers cimport Timer, timers_grow, timers_lift, timers_pop, timers_push
 
 import os
 
 from natslite.engine.connection import CLIENT_CLOSED, FAULT, READ_ERROR, SERVER_SHUTDOWN, WRITE_ERROR
-
-cdef extern from "sys/socket.h" nogil:
-    ctypedef unsigned int socklen_t
-    cdef struct sockaddr:
-        unsigned short sa_family
-    cdef struct sockaddr_storage:
-        unsigned short ss_family
-    cdef struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    ssize_t recv(int fd, void* data, size_t length, int flags)
-    ssize_t send(int fd, const void* data, size_t length, int flags)
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    int accept4(int fd, sockaddr* address, socklen_t* length, int flags)
-    int setsockopt(int fd, int level, int option, const void* value, socklen_t length)
-    int MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, SOL_SOCKET, SO_KEEPALIVE
-
-cdef extern from "sys/uio.h" nogil:
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-
-cdef extern from "netinet/in.h" nogil:
-    cdef struct in_addr:
-        pass
-    cdef struct in6_addr:
-        pass
-    cdef struct sockaddr_in:
-        unsigned short sin_port
-        in_addr sin_addr
-    cdef struct sockaddr_in6:
-        unsigned short sin6_port
-        in6_addr sin6_addr
-    int IPPROTO_TCP
-    unsigned short ntohs(unsigned short value)
-
-cdef extern from "netinet/tcp.h" nogil:
-    int TCP_NODELAY
-
-cdef extern from "arpa/inet.h" nogil:
-    const char* inet_ntop(int family, const void* address, char* text, socklen_t size)
-
-cdef extern from "sys/epoll.h" nogil:
-    cdef union epoll_data:
-        uint64_t u64
-    cdef struct epoll_event:
-        unsigned int events
-        epoll_data data
-    int epoll_create1(int flags)
-    int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
-    int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms)
-    unsigned int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP
-    int EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLL_CLOEXEC
-
-cdef extern from "sys/eventfd.h" nogil:
-    int eventfd(unsigned int start, int flags)
-    int EFD_NONBLOCK, EFD_CLOEXEC
-
-cdef extern from "unistd.h" nogil:
-    ssize_t read(int fd, void* data, size_t length)
-    int close(int fd)
-
-cdef extern from "time.h" nogil:
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* time)
-    int CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID
-
-cdef extern from "malloc.h" nogil:
-    int mallopt(int parameter, int value)
-    int M_MXFAST, M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 cdef enum:
     BUFFER_BYTES = 256 << 10
@@ -120,12 +55,6 @@ cdef enum:
 cdef double TURN_S = 0.002
 cdef double SPIN_S = 60e-6
 cdef double HOLD_S = 0.010
-
-
-cdef inline double _monotonic() noexcept nogil:
-    cdef timespec time
-    clock_gettime(CLOCK_MONOTONIC, &time)
-    return time.tv_sec + time.tv_nsec * 1e-9
 
 
 cdef class Watched:
@@ -180,7 +109,7 @@ cdef class Hub:
             close(self.wake_fd)
         free(self.buffer)
         free(self.generations)
-        free(self.timers)
+        free(self.timers.items)
 
     # ---- what is served
 
@@ -285,7 +214,7 @@ cdef class Hub:
         del self.resuming[:]
         del self.held[:]
         del self.dying[:]
-        self.timers_count = 0
+        self.timers.count = 0
 
     @property
     def connections(self) -> list:
@@ -301,8 +230,8 @@ cdef class Hub:
         """When `poll` has to be called even if no socket is ready; infinity: never."""
         cdef double due = float("inf")
         cdef Connection connection
-        if self.timers_count:
-            due = self.timers[0].at
+        if self.timers.count:
+            due = self.timers.items[0].at
         if self.held:
             connection = <Connection>self.held[0]
             if connection.held_until < due:
@@ -365,13 +294,13 @@ cdef class Hub:
             self.attention.append(connection)
 
     cdef double _now(self) noexcept:
-        return self.base + _monotonic()
+        return self.base + monotonic_s()
 
     # ---- a turn
 
     def poll(self, double now) -> list:
         """One turn at loop time `now`; everything whose `owner.attend()` is to be called."""
-        cdef double started = _monotonic()
+        cdef double started = monotonic_s()
         cdef double last_work = started
         cdef double clock = started
         cdef bint worked = False
@@ -396,7 +325,7 @@ cdef class Hub:
                 receiver = self.turn.drained.pop()
                 self._release(<void*>receiver)
                 self.drained_count += 1
-            clock = _monotonic()
+            clock = monotonic_s()
             self.turn.now = self.base + clock
             if self._time():
                 did = True
@@ -825,9 +754,8 @@ cdef class Hub:
             connection.resuming = True
             self.resuming.append(connection)
             did = True
-        while self.timers_count and self.timers[0].at <= self.turn.now:
-            timer = self.timers[0]
-            self._pop()
+        while self.timers.count and self.timers.items[0].at <= self.turn.now:
+            timer = timers_pop(&self.timers)
             if not self._is_current(&timer):
                 continue
             connection = <Connection>self.slots[timer.slot]
@@ -849,62 +777,27 @@ cdef class Hub:
             and (<Connection>self.slots[timer.slot]).timer_at == timer.at
 
     cdef void _push(self, double at, uint32_t slot) noexcept:
-        """Into the heap of timers; one that is not current any more is recognised when it comes up."""
-        cdef Timer* grown
-        if self.timers_count == self.timers_room:
+        """Sets a timer; one that is not current any more is recognised when it comes up."""
+        cdef Timer timer
+        timer.at = at
+        timer.slot = slot
+        timer.generation = self.generations[slot]
+        if self.timers.count == self.timers.room:
             self._sweep()
-            if self.timers_count >= self.timers_room - self.timers_room // 4:
-                grown = <Timer*>realloc(self.timers, (2 * self.timers_room + 64) * sizeof(Timer))
-                if grown == NULL:
-                    return
-                self.timers = grown
-                self.timers_room = 2 * self.timers_room + 64
-        self.timers[self.timers_count].at = at
-        self.timers[self.timers_count].slot = slot
-        self.timers[self.timers_count].generation = self.generations[slot]
-        self.timers_count += 1
-        self._lift(self.timers_count - 1)
-
-    cdef void _lift(self, size_t i) noexcept:
-        """Moves an entry of the heap up to its place."""
-        cdef Timer timer = self.timers[i]
-        cdef size_t parent
-        while i:
-            parent = (i - 1) >> 1
-            if self.timers[parent].at <= timer.at:
-                break
-            self.timers[i] = self.timers[parent]
-            i = parent
-        self.timers[i] = timer
+            if self.timers.count >= self.timers.room - self.timers.room // 4 and not timers_grow(&self.timers):
+                return
+        timers_push(&self.timers, timer)
 
     cdef void _sweep(self) noexcept:
         """Throws out what is not current before the heap would grow: a client that comes and goes leaves an entry, and
         its time may be far away."""
         cdef size_t i, kept = 0
-        for i in range(self.timers_count):
-            if self._is_current(&self.timers[i]):
-                self.timers[kept] = self.timers[i]
-                self._lift(kept)
+        for i in range(self.timers.count):
+            if self._is_current(&self.timers.items[i]):
+                self.timers.items[kept] = self.timers.items[i]
+                timers_lift(&self.timers, kept)
                 kept += 1
-        self.timers_count = kept
-
-    cdef void _pop(self) noexcept:
-        cdef Timer last
-        cdef size_t i = 0, child
-        self.timers_count -= 1
-        last = self.timers[self.timers_count]
-        while True:
-            child = 2 * i + 1
-            if child >= self.timers_count:
-                break
-            if child + 1 < self.timers_count and self.timers[child + 1].at < self.timers[child].at:
-                child += 1
-            if self.timers[child].at >= last.at:
-                break
-            self.timers[i] = self.timers[child]
-            i = child
-        if self.timers_count:
-            self.timers[i] = last
+        self.timers.count = kept
 
 
 def tune_process() -> None:
@@ -925,12 +818,12 @@ cdef class TurnClock:
     cdef double recent_s
 
     def after_io_wait(self, timeout) -> None:
-        self.since = _thread_time()
+        self.since = thread_time_s()
 
     def before_io_wait(self, timeout) -> None:
         cdef double passed
         if self.since > 0:
-            passed = _thread_time() - self.since
+            passed = thread_time_s() - self.since
             if passed > self.longest_s:
                 self.longest_s = passed
             if passed > self.recent_s:
@@ -941,9 +834,3 @@ cdef class TurnClock:
         cdef double recent = self.recent_s
         self.recent_s = 0
         return recent
-
-
-cdef double _thread_time() noexcept:
-    cdef timespec time
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return time.tv_sec + time.tv_nsec * 1e-9
