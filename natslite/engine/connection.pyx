@@ -30,8 +30,9 @@ cdef enum:
     GO_ON = -2
     # what a slice of a turn counts beside the bytes it queues: see `process`
     WORK_PUBLISH = 64
-    WORK_WALKED = 32    # each subscription or node of the trie that was looked at in vain
-    WORK_SUBSCRIBE = 2048
+    WORK_COLD = 2048    # a subject that was looked up: with a million subscriptions each step misses the cache
+    WORK_WALKED = 128   # each subscription or node of the trie that was looked at in vain
+    WORK_SUBSCRIBE = 6144
     HOLD_BYTES = 4 << 20
     BLANKS_KEPT = 64    # before the arguments of a line that is not whole: fewer are not worth taking out
     UNTRUSTED_PENDING_BYTES_MAX = 64 << 10  # answers that wait for a peer before it has authenticated (P-53)
@@ -572,6 +573,7 @@ cdef class Connection(Outbound):
         if result == NULL:
             return NULL
         if result.refs == 0:
+            self.turn.queued += WORK_COLD
             return result
         if self.recent[slot] != NULL:
             release(self.recent[slot])
