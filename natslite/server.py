@@ -141,7 +141,7 @@ class Server:
         self._next_cid = 1
         self._permissions: dict[str | None, EnginePermissions | None] = {}
         self._xkey = ids.xkey()
-        self._info_parts: tuple[bytes, bytes, bytes] | None = None
+        self._info_ends: tuple[bytes, bytes] | None = None
         self._none_left = trio.Event()
         for user in (None, *options.users):
             self.permissions_of(user)  # a bad entry is told at the start
@@ -167,6 +167,10 @@ class Server:
 
     def info(self) -> dict[str, Any]:
         """The INFO of this server, without what is of one client (P-2, P-4)."""
+        return self._info_head() | ({"ldm": True} if self.lame else {}) | self._info_tail()
+
+    def _info_head(self) -> dict[str, Any]:
+        """What comes before the fields of one client."""
         options = self.options
         info: dict[str, Any] = {
             "server_id": self.id,
@@ -186,28 +190,26 @@ class Server:
             if options.tls.verify:
                 info["tls_verify"] = True
         info["max_payload"] = options.payload_bytes_max
-        if self.lame:
-            info["ldm"] = True
         for service in self._services:
             info |= {key: value for key, value in service.info().items() if key not in info}  # P-104
-        info["api_lvl"] = API_LEVEL
-        info["xkey"] = self._xkey
-        info["natslite"] = __version__
         return info
+
+    def _info_tail(self) -> dict[str, Any]:
+        """What comes behind them."""
+        return {"api_lvl": API_LEVEL, "xkey": self._xkey, "natslite": __version__}
 
     def info_bytes(self, session: Session, *, after_connect: bool = False) -> bytes:
         """The INFO line for one client."""
-        if self._info_parts is None:
-            text = msgspec.json.encode(self.info())[:-1]
-            head, _, rest = text.partition(b',"max_payload":')
-            payload, _, tail = rest.partition(b",")
-            start = head + b',"max_payload":' + payload
-            ldm, level, end = tail.rpartition(b'"api_lvl"')
-            self._info_parts = b"INFO " + start, ldm, level + end + b"} \r\n"
-        start, ldm, end = self._info_parts
-        mine = b',"client_id":%d,"client_ip":"%b",' % (session.connection.cid, session.host.encode())
-        said = b'"connect_info":true,"remote_account":"$G",' if after_connect else b""
-        return start + mine + ldm + said + end
+        if self._info_ends is None:
+            head, tail = msgspec.json.encode(self._info_head()), msgspec.json.encode(self._info_tail())
+            self._info_ends = b"INFO " + head.removesuffix(b"}"), tail.removeprefix(b"{") + b" \r\n"
+        start, end = self._info_ends
+        own = b',"client_id":%d,"client_ip":"%b",' % (session.connection.cid, session.host.encode())
+        if self.lame:
+            own += b'"ldm":true,'
+        if after_connect:
+            own += b'"connect_info":true,"remote_account":"%b",' % GLOBAL_ACCOUNT.encode()
+        return start + own + end
 
     def stats(self) -> Stats:
         """Counters as of now."""
@@ -452,7 +454,6 @@ class Server:
         options = self.options
         self.log.notice("Entering lame duck mode, stop accepting new clients")
         self.lame = True
-        self._info_parts = None
         self._stop_accepting()
         if not self._sessions:
             return
