@@ -237,10 +237,11 @@ def _banner(server: Server, log: FileLog) -> None:
     if any(not is_bcrypt(user.password) for user in options.users):
         log.warn("Plaintext passwords detected, use nkeys or bcrypt")
     if not options.auth_required and not all(is_loopback(host) for host, _ in server.addresses):
-        log.warn(f"Everyone who reaches {server.host} may connect: there is no authentication. Start with one of")
-        log.warn("    --user <name> --pass <password or bcrypt hash>")
-        log.warn("    --auth <token>")
-        log.warn("or listen on this machine only, without -a")
+        log.warn(f"Everyone who reaches {server.host} may connect: there is no authentication. Start it with one of")
+        started = " ".join([PROGRAM, *sys.argv[1:]])
+        log.warn(f"    {started} --user <name> --pass <password or bcrypt hash>")
+        log.warn(f"    {started} --auth <token>")
+        log.warn("or without -a, to be reached from this machine only")
 
 
 def _explain(error: Exception) -> str:

@@ -211,10 +211,10 @@ def test_everybody_may_connect() -> None:
     with started("-a", "0.0.0.0", "-p", "-1") as daemon:
         warnings = [text.removeprefix("[WRN] ") for text in texts(daemon) if text.startswith("[WRN]")]
     assert warnings == [
-        "Everyone who reaches 0.0.0.0 may connect: there is no authentication. Start with one of",
-        "    --user <name> --pass <password or bcrypt hash>",
-        "    --auth <token>",
-        "or listen on this machine only, without -a",
+        "Everyone who reaches 0.0.0.0 may connect: there is no authentication. Start it with one of",
+        "    natslite-server -a 0.0.0.0 -p -1 --user <name> --pass <password or bcrypt hash>",
+        "    natslite-server -a 0.0.0.0 -p -1 --auth <token>",
+        "or without -a, to be reached from this machine only",
     ]
 
 
