@@ -55,14 +55,22 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dashboards", type=int, default=6)
     parser.add_argument("--workers", type=int, default=4, help="members of one queue group")
     parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    for name in ("devices", "sites", "metrics", "interval", "seconds"):
+        if getattr(arguments, name) <= 0:
+            parser.error(f"--{name} must be above 0")
+    if arguments.metrics > len(METRICS):
+        parser.error(f"--metrics: there are {len(METRICS)}")
+    if arguments.server is not None and not arguments.server.rpartition(":")[2].isdecimal():
+        parser.error("--server is HOST:PORT")
+    return arguments
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
     return Plan(
-        devices=max(1, arguments.devices),
-        sites=max(1, arguments.sites),
-        metrics=min(max(1, arguments.metrics), len(METRICS)),
+        devices=arguments.devices,
+        sites=arguments.sites,
+        metrics=arguments.metrics,
         interval_s=arguments.interval,
         repeats=max(1, round(arguments.seconds / arguments.interval)),
         payload_bytes=arguments.payload,
