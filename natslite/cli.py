@@ -85,7 +85,6 @@ LIMITS = [
 ]
 NOT_YET = [
     Flag(("jetstream", "js"), "streams"),
-    Flag(("store_dir", "sd"), "streams", str, "dir"),
     Flag(("signal", "sl"), "sending signals to a running server; kill -s does", str, "signal"),
     Flag(("t",), "configuration files"),
     Flag(("https_port", "ms"), "monitoring over TLS", int, "port"),
@@ -97,6 +96,9 @@ NOT_YET = [
     Flag(("profile",), "profiling", int, "port"),
 ]
 """Of nats-server, with what they would need. `-js=false` and the like ask for nothing and are fine."""
+
+WITHOUT_EFFECT = [Flag(("store_dir", "sd"), "where streams are kept, which are not there yet", str, "dir")]
+"""As in nats-server without `-js`."""
 
 CLUSTERS = [
     Flag((name,), "clusters", str, "url")
@@ -157,7 +159,7 @@ def read(words: Sequence[str]) -> tuple[Options, Process] | str:
     """The settings that the words of a command line stand for, or a text to print instead of running.
 
     Complaint: the words make no sense together; FlagError: one of them alone."""
-    every = [flag for group in GROUPS.values() for flag in group] + NOT_YET + CLUSTERS
+    every = [flag for group in GROUPS.values() for flag in group] + NOT_YET + WITHOUT_EFFECT + CLUSTERS
     values, rest = flags.parse(words, every)
     if rest[:1] in (["version"], ["help"]):
         values[rest[0]] = True

@@ -166,7 +166,7 @@ def test_bad_flags(words: str, complaint: str) -> None:
         ("-p 1 foo -D", 'unrecognized command: "foo"'),
         ("-c x.conf", "configuration files are not there yet, so 'x.conf' was not read; use flags"),
         ("-js", "-jetstream/-js: not available yet (streams)"),
-        ("-sd=/data", "-store_dir/-sd: not available yet (streams)"),
+        ("-js -sd=/data", "-jetstream/-js: not available yet (streams)"),
         ("-t", "-t: not available yet (configuration files)"),
         ("-sl quit", "-signal/-sl: not available yet (sending signals"),
         ("-ms 8443", "-https_port/-ms: not available yet (monitoring over TLS)"),
@@ -236,6 +236,11 @@ def test_duration(text: str, seconds: float) -> None:
 def test_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match="not a duration"):
         flags.duration(text)
+
+
+def test_a_store_without_streams() -> None:
+    """As for nats-server: it says where they would be, and no more."""
+    assert options("-sd", "/data") == options()
 
 
 def test_a_negative_duration() -> None:
