@@ -16,6 +16,7 @@ from natslite.auth.passwords import Denied
 from natslite.engine.connection import (
     AUTHENTICATION_TIMEOUT,
     AUTHENTICATION_VIOLATION,
+    CLIENT_CLOSED,
     CONTROL_LINE_EXCEEDED,
     PAYLOAD_EXCEEDED,
     PROTOCOL_VIOLATION,
@@ -196,7 +197,9 @@ class Session:
         """A password hash is checked in a thread: it takes longer than the loop may stop."""
         hub, connection = self.server.hub, self.connection
         verdict = await self.server.authenticator.check(said, lambda: not hub.is_gone(connection))
-        if not self.connection.is_closed:
+        if verdict is None:
+            connection.close(CLIENT_CLOSED, flush=False)
+        elif not connection.is_closed:
             self._authenticated(said, verdict)
         self._decided()
 

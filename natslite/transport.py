@@ -133,7 +133,8 @@ class TlsTransport:
             return
         if self._secure or self._handshake():
             self._read()
-            self.flush()
+            if not connection.is_closed:  # else its session has seen to the end already
+                self.flush()
 
     def go_on(self) -> None:
         """A control verb that took its time has been decided, or a hold has ended."""
@@ -199,6 +200,7 @@ class TlsTransport:
         self._plain = self._tls = None
         self._unsent = memoryview(b"")
         self._connection.drop_pending()
+        self._hub.forget(self._connection)
         self._watched.owner = GONE_OWNER  # breaks the cycle that would keep all of this until the next collection
 
     # ---- steps
@@ -246,7 +248,7 @@ class TlsTransport:
         connection = self._connection
         total = 0
         while self._tls is not None and not connection.is_closed and connection.control is None:
-            if total >= READ_BYTES or self._hub.backlogged:
+            if total >= READ_BYTES or self._hub.backlogged or trio.current_time() - self._hub.turn.now > TURN_S:
                 self._hub.again(self._watched)
                 return
             data = b""

@@ -85,15 +85,15 @@ class Authenticator:
             return user
         return None
 
-    async def check(self, connect: Connect, still_wanted: Callable[[], bool] = lambda: True) -> User | Denied:
-        """The answer, after a thread has computed what is needed. When the turn comes and nobody wants to know any
-        more, DENIED at once: whoever gives up must not make others wait."""
+    async def check(self, connect: Connect, still_wanted: Callable[[], bool] = lambda: True) -> User | Denied | None:
+        """The answer, after a thread has computed what is needed. None at once when the turn comes and nobody wants to
+        know any more: whoever gives up must not make others wait."""
         async with self._one_at_a_time:
             known = self.check_nowait(connect)  # somebody before may have said the same
             if known is not None:
                 return known
             if not still_wanted():
-                return DENIED
+                return None
             given, wanted, user = self._pair(connect)
             hashed = wanted if is_bcrypt(wanted) else self._dummy
             same = await trio.to_thread.run_sync(_hash_matches, given, hashed, abandon_on_cancel=True)

@@ -179,16 +179,23 @@ cdef class Hub:
             if isinstance(item, Connection) and (<Connection>item).lingering:
                 self._end(<Connection>item)
 
+    def forget(self, Connection connection) -> None:
+        """A transport of Python's has sent, or thrown away, the last of a connection that has ended."""
+        if connection.closed and connection.subs.count == 0:
+            self._forget(connection)
+
     def later(self, Connection connection) -> None:
         """Has `owner.attend()` called in the next turn: there is more for Python to do than others should wait for."""
         self._attend(connection)
 
     def is_gone(self, Connection connection) -> bool:
-        """Whether the peer has ended and everything that it sent was received. Asked while nothing is read from it."""
+        """Whether the peer has ended, and had said nothing more than what is being decided. Asked meanwhile."""
         cdef char byte
         cdef ssize_t got
-        if connection.fd < 0:
+        if connection.fd < 0 or connection.closed:
             return connection.closed
+        if connection.input_end > connection.input_start:
+            return False
         got = recv(connection.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)
         return got == 0 or (got < 0 and errno != EAGAIN and errno != EINTR)
 
@@ -663,11 +670,15 @@ cdef class Hub:
         for item in self.slots:
             if isinstance(item, Connection):
                 connection = <Connection>item
-                if not connection.closed and (largest is None or connection.pending_bytes > largest.pending_bytes):
+                if largest is None or connection.pending_bytes > largest.pending_bytes:
                     largest = connection
-        if largest is not None:
+        if largest is None:
+            return
+        if largest.lingering:
+            self._end(largest)
+        elif not largest.closed:
             largest.too_slow(NULL)
-            largest.discard()  # now, so that the next look does not cut another for the same bytes
+        largest.discard()  # now, so that the next look does not cut another for the same bytes
 
     # ---- ends
 
@@ -733,9 +744,9 @@ cdef class Hub:
             self._forget(connection)
 
     cdef void _forget(self, Connection connection) noexcept:
-        """Nothing of it is left: its slot is the next one's."""
+        """Nothing of it is left: its slot is the next one's. What a transport of Python's still sends is something."""
         connection._forget_recent()
-        if connection.slot and not connection.lingering:
+        if connection.slot and not connection.lingering and connection.pending_bytes == 0:
             self._free_slot(connection.slot)
             connection.slot = 0
 

@@ -8,6 +8,7 @@ import struct
 import threading
 from collections.abc import AsyncIterator
 
+import bcrypt
 import pytest
 import trio
 import trio.testing
@@ -98,6 +99,16 @@ async def test_control_verbs_alone_do_not_keep_the_loop(monkeypatch: pytest.Monk
     assert order == [1, 2]
 
 
+async def test_control_verbs_through_tls_do_not_either(certificates: Certificates) -> None:
+    """P-49: measured in CPU time of the loop, which was 50 to 100 ms."""
+    async with open_server(port=-1, tls=certificates.options()) as server, dial(server, certificates.client()) as wire:
+        await wire.connect()
+        server.turn_longest_since_read_s()
+        await wire.send(b"INFO {}\r\n" * 30_000)
+        await wire.command()
+        assert server.turn_longest_since_read_s() < 0.03
+
+
 # ---- last words
 
 
@@ -157,6 +168,38 @@ async def test_a_slow_consumer_leaves_nothing_behind(secure: dict[str, object], 
             while server.stats().connections:
                 await trio.lowlevel.checkpoint()
             assert server.turn.pending_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b'CONNECT {"protocol":5}\r\n', b'CONNECT {"no_responders":true}\r\n', b"CONNECT {}\r\nINFO {bad\r\n", b"+OK\r\nx"],
+)
+async def test_whoever_is_refused_is_no_fault(
+    said: bytes, secure: dict[str, object], context: ssl.SSLContext | None
+) -> None:
+    """P-58, P-71: the answer, the end, and nothing for whoever runs the server to mend."""
+    async with serving(secure) as server, dial(server, context) as wire:
+        await wire.send(said)
+        await wire.eof()
+        assert server.faults == []
+
+
+async def test_what_lingers_is_cut_before_an_innocent(
+    secure: dict[str, object], context: ssl.SSLContext | None
+) -> None:
+    """P-44: the one with the most, also when it has ended and only takes its time."""
+    async with serving(secure) as server, dial(server, context, receive_bytes=4096) as lingers:
+        await behind(server, lingers)
+        await lingers.send(b"nonsense\r\n")
+        async with dial(server, context, receive_bytes=4096) as innocent:
+            await innocent.connect()
+            await innocent.command(b"SUB b 1")
+            client = await server.connect()
+            server.turn.pending_bytes_max = server.turn.pending_bytes + 2_000_000
+            for _ in range(20):
+                await client.publish("b", BODY)
+            assert (await innocent.exactly(20 * (len(b"MSG b 1 500000\r\n") + len(BODY) + 2))).count(BODY) == 20
+            assert server.stats().slow_consumers == 0
 
 
 async def test_what_was_sent_before_a_reset_arrives() -> None:
@@ -240,6 +283,20 @@ async def test_nobody_is_checked_who_has_left(monkeypatch: pytest.MonkeyPatch) -
         go_on.set()
         assert await ann.until(b"PONG\r\n") == b"PONG\r\n"
     assert checked == ["first", "right"]
+
+
+async def test_who_publishes_and_leaves_is_heard() -> None:
+    """P-57: that a password takes time to check is no reason to lose what was said behind it."""
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    users = (User(name="ann", password=hashed),)
+    async with open_server(port=-1, users=users) as server, await server.connect() as client:
+        with client.subscribe("a") as subscription:
+            async with dial(server) as wire:
+                await wire.send(b'CONNECT {"user":"ann","pass":"right","verbose":false}\r\nPUB a 2\r\nhi\r\n')
+                assert isinstance(wire.stream, trio.SocketStream)
+                await wire.stream.send_eof()
+                assert (await subscription.next()).data == b"hi"
+                assert await wire.eof() == b""
 
 
 async def test_what_no_client_could_be_served_with_prevents_the_start() -> None:
